@@ -1,0 +1,187 @@
+"""What differs between scikit-learn versions or is private there, 1.7 to 1.9, in one place.
+
+Callbacks (`sklearn.callback`) exist from 1.9 on. An estimator is written once, for every
+version: it inherits from `CallbackSupportMixin` (empty below 1.9), decorates `fit` with
+`_fit_context`, which also tears callbacks down whatever happens, and wraps its loop::
+
+    callbacks = FitCallbacks(self, max_rounds, X=X, y=y, sample_weight=sample_weight)
+    for number in range(max_rounds):
+        callbacks.round_begin()
+        ...                                               # one round
+        if callbacks.round_end(lambda: fitted_attributes(state)):
+            break                                         # a callback asked to stop
+    ...                                                   # set the fitted attributes
+    callbacks.fit_end()
+
+``fitted_attributes`` returns a dict of every attribute that `predict` needs. It is called
+only where a callback asks for the fitted estimator, which then is a shallow copy of the
+estimator with these attributes set: `self` stays unfitted until the end. What `fit` has
+checked of X before the loop (``n_features_in_``) is on `self` and so on the copy.
+`FitCallbacks` can be handed down: a loop that has it needs no estimator. Where nobody has set
+callbacks, and below 1.9, the calls return at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.utils import _safe_indexing
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    RealNotInt,
+    StrOptions,
+)
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import validate_data
+from threadpoolctl import ThreadpoolController
+
+try:
+    from sklearn.callback import CallbackSupportMixin
+except ImportError:  # scikit-learn < 1.9
+
+    class CallbackSupportMixin:
+        """Stands in for the mixin of scikit-learn 1.9; offers nothing."""
+
+
+__all__ = [
+    "CallbackSupportMixin",
+    "FitCallbacks",
+    "HasMethods",
+    "Interval",
+    "Parallel",
+    "RealNotInt",
+    "StrOptions",
+    "_fit_context",
+    "_safe_indexing",
+    "delayed",
+    "single_threaded_blas",
+    "validate_data",
+]
+
+
+class FitCallbacks:
+    """The callbacks of one fit; every round is a task below the task "fit".
+
+    Creating it calls the begin hook of the fit.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The estimator that is being fitted.
+    max_rounds : int or None
+        The most rounds that can follow; None where that is not known.
+    X : table of shape (n_ratings, n_columns) or None, default=None
+        Training data as the caller gave it, for callbacks that ask for it.
+    y : array-like of shape (n_ratings,) or None, default=None
+        Ratings as the caller gave them.
+    sample_weight : array-like of shape (n_ratings,) or None, default=None
+        Sample weights as the caller gave them.
+    """
+
+    def __init__(
+        self,
+        estimator: BaseEstimator,
+        max_rounds: int | None,
+        *,
+        X: Any = None,
+        y: Any = None,
+        sample_weight: Any = None,
+    ) -> None:
+        metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
+        self._arguments = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
+        self._rounds_begun = 0
+        self._fit_task = self._round_task = None
+        if not hasattr(estimator, "_init_callback_context"):
+            return
+        # Also without callbacks: a meta-estimator's tree of tasks goes through here.
+        fit_task = estimator._init_callback_context(max_subtasks=max_rounds)
+        if getattr(estimator, "_skl_callbacks", None):
+            self._fit_task = fit_task
+            self._fit_task.call_on_fit_task_begin(**self._arguments)
+
+    @property
+    def active(self) -> bool:
+        """Whether there is a callback to call."""
+        return self._fit_task is not None
+
+    def round_begin(self) -> None:
+        """Call the begin hook of the next round."""
+        if self.active:
+            name = f"round {self._rounds_begun}"
+            self._round_task = self._fit_task.subcontext(task_name=name)
+            self._round_task.call_on_fit_task_begin(**self._arguments)
+        self._rounds_begun += 1
+
+    def round_end(self, fitted_attributes: Callable[[], dict[str, Any]]) -> bool:
+        """Call the end hook of the round that was begun last.
+
+        Parameters
+        ----------
+        fitted_attributes : callable
+            Takes nothing and returns the dict of fitted attributes after this round.
+
+        Returns
+        -------
+        bool
+            Whether a callback asked to stop here.
+        """
+        if not self.active:
+            return False
+        return self._round_task.call_on_fit_task_end(
+            **self._arguments, reconstruction_attributes=fitted_attributes
+        )
+
+    def fit_end(self) -> None:
+        """Call the end hook of the fit; the estimator has its fitted attributes by now."""
+        if self.active:
+            self._fit_task.call_on_fit_task_end(**self._arguments, reconstruction_attributes={})
+
+
+_blas_lock = threading.Lock()
+_blas_users = 0
+_blas_limit = None
+
+
+@functools.lru_cache(maxsize=1)
+def _threadpool_controller() -> ThreadpoolController:
+    """Look for the loaded BLAS libraries once: it takes milliseconds."""
+    return ThreadpoolController()
+
+
+@contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """Limit BLAS to one thread in this process.
+
+    The limit is the process's, not a thread's, so the first one in sets it and the last
+    one out lifts it: fits that overlap in threads do not restore each other's limit.
+
+    Yields
+    ------
+    None
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_fedrecon._compat import single_threaded_blas
+    >>> with single_threaded_blas():
+    ...     gram = np.ones((2, 3)) @ np.ones((3, 2))
+    """
+    global _blas_users, _blas_limit
+    with _blas_lock:
+        if _blas_users == 0:
+            _blas_limit = _threadpool_controller().limit(limits=1, user_api="blas")
+        _blas_users += 1
+    try:
+        yield
+    finally:
+        with _blas_lock:
+            _blas_users -= 1
+            if _blas_users == 0:
+                _blas_limit.restore_original_limits()
+                _blas_limit = None

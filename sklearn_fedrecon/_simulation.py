@@ -1,0 +1,352 @@
+"""The loop over rounds: sample, run the round, account for it, evaluate, stop."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+
+import numpy as np
+from joblib import effective_n_jobs
+from sklearn.exceptions import ConvergenceWarning
+
+from ._blocks import linear_predictions
+from ._compat import Parallel, delayed, single_threaded_blas
+from ._round import RoundParts, ServerState, run_round
+from ._types import (
+    ClientRatings,
+    PartialSum,
+    RoundContext,
+    RoundReport,
+    ServerModel,
+    UserStates,
+)
+from .communication import message_bytes, model_bytes
+
+CHUNK_SIZE = 65536  # ratings of the unit of parallel work
+_DIVERGED = 1e3  # times the loss of the first round
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long to go on, with which clients.
+
+    Attributes
+    ----------
+    sampler : FixedSampling
+    max_rounds : int
+    seed : int
+    first_round : int
+        Number of the first round, the number of rounds already done.
+    tol : float or None
+        Smallest relative improvement that counts; None never stops early.
+    patience : int
+        Rounds without improvement before stopping.
+    """
+
+    sampler: object
+    max_rounds: int
+    seed: int
+    first_round: int = 0
+    tol: float | None = None
+    patience: int = 5
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Clients that never train: rebuilt from ``support``, judged on ``query``."""
+
+    support: ClientRatings
+    query: ClientRatings
+
+
+class ChunkMap:
+    """Client steps over chunks of clients, shared where there is enough to share.
+
+    One pool serves all rounds. Only the model travels to the workers and only sums come
+    back, in the order of the chunks, so the result does not depend on the workers.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        As everywhere in scikit-learn; threads unless a joblib backend is chosen.
+    """
+
+    def __init__(self, n_jobs: int | None = None):
+        self.n_jobs = n_jobs
+
+    def __enter__(self) -> ChunkMap:
+        self._blas = single_threaded_blas()
+        self._blas.__enter__()
+        self._workers = effective_n_jobs(self.n_jobs)
+        self._pool = Parallel(n_jobs=self.n_jobs, prefer="threads")
+        if self._workers > 1:
+            self._pool.__enter__()
+        return self
+
+    def __exit__(self, *exception) -> None:
+        if self._workers > 1:
+            self._pool.__exit__(*exception)
+        self._blas.__exit__(*exception)
+
+    def __call__(
+        self, step: Callable[[ClientRatings], PartialSum], ratings: ClientRatings
+    ) -> Iterator[PartialSum]:
+        """Yield the partial sum of every chunk, in order."""
+        chunks = ratings.chunks(CHUNK_SIZE)
+        if self._workers == 1 or ratings.n_ratings <= CHUNK_SIZE:
+            yield from map(step, chunks)
+            return
+        while wave := list(islice(chunks, 16 * self._workers)):  # bounds the memory of sums
+            yield from self._pool(delayed(_limited)(step, chunk) for chunk in wave)
+
+
+def _limited(step: Callable, chunk: ClientRatings) -> PartialSum:
+    """One step with one BLAS thread, in whatever process the worker lives."""
+    with single_threaded_blas():
+        return step(chunk)
+
+
+def first_exchange(ratings: ClientRatings) -> tuple[float, float]:
+    """Mean and standard deviation of all ratings, from three numbers of every client.
+
+    Each client sends its weight, its mean and its sum of squares about that mean.
+
+    Parameters
+    ----------
+    ratings : ClientRatings
+
+    Returns
+    -------
+    mean : float
+    scale : float
+        One where the ratings are all equal.
+    """
+    owners, n = ratings.owners(), ratings.n_clients
+    weights = ratings.rating_weights().astype(np.float64)
+    weight = np.bincount(owners, weights, minlength=n)
+    sums = np.bincount(owners, weights * ratings.values, minlength=n)
+    means = np.divide(sums, weight, out=np.zeros(n), where=weight > 0)
+    squares = np.bincount(owners, weights * (ratings.values - means[owners]) ** 2, minlength=n)
+    if ratings.scatter is not None:
+        squares += np.bincount(owners, ratings.scatter, minlength=n)
+    mean = weight @ means / weight.sum()
+    variance = (squares.sum() + weight @ (means - mean) ** 2) / weight.sum()
+    scale = np.sqrt(variance)
+    negligible = 10 * np.finfo(ratings.values.dtype).eps * abs(mean)
+    return float(mean), float(scale) if scale > negligible else 1.0
+
+
+def simulate(
+    ratings: ClientRatings,
+    state: ServerState,
+    parts: RoundParts,
+    schedule: Schedule,
+    map_chunks: Callable[..., Iterable[PartialSum]],
+    held_out: HeldOut | None = None,
+    round_begin: Callable[[], None] = lambda: None,
+) -> Iterator[tuple[ServerState, RoundReport]]:
+    """Run rounds until the schedule, the tolerance or divergence ends them.
+
+    Parameters
+    ----------
+    ratings : ClientRatings
+        The population.
+    state : ServerState
+        Where to start.
+    parts : RoundParts
+    schedule : Schedule
+    map_chunks : callable
+        Maps a client step over the chunks of a cohort.
+    held_out : HeldOut or None
+        Clients to evaluate every round; their error then decides when to stop.
+    round_begin : callable
+        Called before each round.
+
+    Yields
+    ------
+    state : ServerState
+    report : RoundReport
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the training diverges; the last state is the one before it did.
+    """
+    sampler, n_clients = schedule.sampler, ratings.n_clients
+    rate, before, first_loss = sampler.rate(n_clients), state, None
+    progress = _Progress(schedule, watching=held_out is not None or rate >= 1)
+    for number in range(schedule.first_round, schedule.first_round + schedule.max_rounds):
+        round_begin()
+        context = RoundContext(number, n_clients, rate, schedule.seed)
+        sampled = sampler.sample(n_clients, context)
+        cohort = sampler.survivors(sampled, context)
+        everybody = len(cohort) == n_clients
+        members = ratings if everybody else ratings.take(cohort)
+        after, report = timed_round(members, len(sampled), state, parts, context, map_chunks)
+        if first_loss is None and np.isfinite(report.measurements["loss"]):
+            first_loss = report.measurements["loss"]
+        if _diverged(report, first_loss):
+            _warn_diverged(number, parts)
+            yield before, report
+            return
+        if held_out is not None:
+            error = held_out_rmse(held_out, after, parts, context)
+            report = replace(report, measurements=report.measurements | {"validation_rmse": error})
+        yield after, report
+        before, state = state, after
+        if progress.exhausted(report):
+            return
+
+
+def timed_round(
+    cohort: ClientRatings,
+    n_sampled: int,
+    state: ServerState,
+    parts: RoundParts,
+    context: RoundContext,
+    map_chunks: Callable[..., Iterable[PartialSum]],
+) -> tuple[ServerState, RoundReport]:
+    """Run one round and account for it; an empty cohort changes nothing.
+
+    Parameters
+    ----------
+    cohort : ClientRatings
+        The clients that answer.
+    n_sampled : int
+        Clients that downloaded the model.
+    state : ServerState
+    parts : RoundParts
+    context : RoundContext
+    map_chunks : callable
+
+    Returns
+    -------
+    state : ServerState
+    report : RoundReport
+    """
+    cpu, wall = time.process_time(), time.perf_counter()
+    measured = {"finite": True}
+    if cohort.n_clients:
+        state, measured = run_round(cohort, state, parts, context, map_chunks)
+    dtype = state.model.dtype
+    sent = measured.get("sent_indices", 0), measured.get("sent_numbers", 0)
+    numbers = {
+        "loss": _ratio(measured, "loss", "batches"),
+        "training_rmse": _ratio(measured, "squared_error", "examples") ** 0.5,
+        "rejected_clients": int(measured.get("rejected", 0)),
+        "finite": bool(measured["finite"]),
+        "bytes_down": n_sampled * model_bytes(state.model),
+        "bytes_up": message_bytes(*sent, dtype.itemsize),
+        "cpu_seconds": time.process_time() - cpu,
+        "wall_seconds": time.perf_counter() - wall,
+    }
+    return state, RoundReport(context.round, cohort.n_clients, cohort.n_ratings, numbers)
+
+
+def held_out_rmse(
+    held_out: HeldOut, state: ServerState, parts: RoundParts, context: RoundContext
+) -> float:
+    """Root mean squared error on the query of users rebuilt from their support.
+
+    Parameters
+    ----------
+    held_out : HeldOut
+    state : ServerState
+    parts : RoundParts
+    context : RoundContext
+
+    Returns
+    -------
+    rmse : float
+    """
+    model, query = state.model, held_out.query
+    support = parts.split.whole(held_out.support, context)
+    users = parts.reconstruction.reconstruct(support, model, context)
+    predicted = linear_predictions(query, model.design(), users.states)
+    errors = np.square(model.residuals(query) - predicted)
+    return float(np.sqrt(np.average(errors, weights=query.weights)))
+
+
+def rebuild_users(
+    ratings: ClientRatings, model: ServerModel, parts: RoundParts, seed: int, map_chunks: Callable
+) -> UserStates:
+    """Rebuild every client from all of its ratings, as a device does to be served.
+
+    The seed does not depend on who the client is: rebuilding a stored user alone gives
+    what is stored.
+
+    Parameters
+    ----------
+    ratings : ClientRatings
+    model : ServerModel
+    parts : RoundParts
+    seed : int
+    map_chunks : callable
+
+    Returns
+    -------
+    users : UserStates
+    """
+    context = RoundContext(round=0, n_clients=1, rate=1.0, seed=seed)
+    anonymous = replace(ratings, clients=np.zeros_like(ratings.clients))
+    step = partial(_serve, model=model, parts=parts, context=context)
+    served = list(map_chunks(step, anonymous))
+    known = [users.variances for users in served if users.variances is not None]
+    states = np.concatenate([users.states for users in served])
+    return UserStates(states, np.concatenate(known) if known else None)
+
+
+def _serve(ratings, model, parts, context) -> UserStates:
+    """Rebuild a chunk of clients and drop the by-products."""
+    whole = parts.split.whole(ratings, context)
+    users = parts.reconstruction.reconstruct(whole, model, context)
+    return UserStates(users.states, users.variances)
+
+
+class _Progress:
+    """Whether rounds still improve: the held-out error, else the loss of all clients."""
+
+    def __init__(self, schedule: Schedule, *, watching: bool):
+        self._tol, self._patience = schedule.tol if watching else None, schedule.patience
+        self._best, self._waited = np.inf, 0
+
+    def exhausted(self, report: RoundReport) -> bool:
+        if self._tol is None:
+            return False
+        numbers = report.measurements
+        value = numbers.get("validation_rmse", numbers["loss"])
+        improved = value < self._best * (1 - self._tol) if np.isfinite(self._best) else True
+        self._waited = 0 if improved else self._waited + 1
+        self._best = min(self._best, value)
+        return self._waited >= self._patience
+
+
+def _ratio(measured: dict, total: str, count: str) -> float:
+    """Mean from two sums; NaN where nothing was counted."""
+    return measured[total] / measured[count] if measured.get(count) else float("nan")
+
+
+def _diverged(report: RoundReport, first_loss: float | None) -> bool:
+    """Whether messages are not finite, or the loss is out of all proportion."""
+    numbers = report.measurements
+    broken = numbers["rejected_clients"] > 0 or not numbers["finite"]
+    return broken or bool(first_loss and numbers["loss"] > _DIVERGED * first_loss)
+
+
+def _warn_diverged(number: int, parts: RoundParts) -> None:
+    """Name the round, and the parameters to lower."""
+    rates = [
+        f"{role}__learning_rate={part.learning_rate}"
+        for role, part in vars(parts).items()
+        if hasattr(part, "learning_rate")
+    ]
+    warnings.warn(
+        f"Training diverged in round {number + 1}; the model of the last sound round is kept. "
+        f"Lower {' or '.join(rates) if rates else 'the step sizes'}.",
+        ConvergenceWarning,
+        stacklevel=3,
+    )

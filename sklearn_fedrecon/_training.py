@@ -1,0 +1,242 @@
+"""From a table to a trained server: the steps that `fit` and `partial_fit` share."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from ._encoding import (
+    IdIndex,
+    check_ids,
+    check_table,
+    check_targets,
+    drop_zero_weight,
+    encode_ratings,
+)
+from ._fitted import History, extended
+from ._random import Stream, generator
+from ._round import RoundParts, ServerState
+from ._simulation import HeldOut, Schedule, first_exchange, rebuild_users, simulate
+from ._types import ClientRatings, RoundContext, ServerModel
+
+_EXCHANGE_BYTES = 3 * 8  # of a client before the first round: weight, mean and squares
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Training data inside: ratings by client, and what the indices stand for."""
+
+    ratings: ClientRatings
+    users: IdIndex
+    items: IdIndex
+    target_dtype: np.dtype
+
+
+class TrainingMixin:
+    """Steps from ``X, y`` to a `ServerState`; reads parameters, sets no attribute."""
+
+    def _encode(self, X, y, sample_weight, parts: RoundParts, *, reset, known=None) -> Encoded:
+        """Check and encode a training table; ``known`` are earlier (users, items)."""
+        users, items = check_table(self, X, reset=reset)
+        y, weights = check_targets(y, sample_weight, len(users))
+        self._check_scale(y)
+        users, items, values, weights = drop_zero_weight(users, items, y, weights)
+        old_users, old_items = known or (None, None)
+        user_index = old_users.union(users) if old_users else IdIndex.fit(users, "user")
+        item_index = self._catalogue(items, old_items)
+        ratings = encode_ratings(
+            user_index.encode(users),
+            item_index.encode_known(items),
+            values,
+            weights,
+            n_items=len(item_index.ids),
+            merge=parts.reconstruction.merges_duplicates,
+            dtype=self.dtype,
+        )
+        return Encoded(ratings, user_index, item_index, y.dtype)
+
+    def _catalogue(self, items: np.ndarray, known: IdIndex | None) -> IdIndex:
+        """Items that can be rated: the declared catalogue, or those that were."""
+        if self.items is None:
+            return known.union(items) if known else IdIndex.fit(items, "item")
+        declared = check_ids(self.items, "items")
+        catalogue = IdIndex.fit(declared, "item")
+        if len(catalogue.ids) < len(declared):
+            repeated = len(declared) - len(catalogue.ids)
+            raise ValueError(f"items, the catalogue, names {repeated} item(s) more than once.")
+        unknown = items[catalogue.encode(items) < 0]
+        if len(unknown):
+            shown = ", ".join(map(repr, np.unique(unknown)[:5].tolist()))
+            raise ValueError(
+                f"X rates items that are not in the catalogue declared by `items`: {shown}. "
+                "Add them to `items`, drop their rows, or leave `items` out."
+            )
+        return known.union(declared) if known else catalogue
+
+    def _check_scale(self, y: np.ndarray) -> None:
+        """Refuse ratings outside a declared scale."""
+        if self.rating_scale is None:
+            return
+        low, high = self._scale_bounds()
+        if y.min() < low or y.max() > high:
+            raise ValueError(
+                f"Ratings from {y.min():g} to {y.max():g} do not fit rating_scale=({low:g}, "
+                f"{high:g}): correct them, or declare the scale that they have."
+            )
+
+    def _scale_bounds(self) -> tuple[float, float]:
+        """Lowest and highest rating."""
+        bounds = np.asarray(self.rating_scale, dtype=float)
+        if bounds.shape != (2,) or not np.isfinite(bounds).all() or bounds[0] >= bounds[1]:
+            raise ValueError(
+                f"rating_scale={self.rating_scale!r}: expected two numbers, the lowest and the "
+                "highest rating."
+            )
+        return float(bounds[0]), float(bounds[1])
+
+    def _first_model(self, ratings: ClientRatings, parts: RoundParts, seed: int) -> ServerModel:
+        """The model before the first round."""
+        mean, scale = first_exchange(ratings)
+        if self.global_mean != "federated":
+            mean = 0.0 if self.global_mean == "learned" else float(self.global_mean)
+        if not self._exchanges():
+            low, high = self._scale_bounds()
+            scale = (high - low) / 4
+        model = parts.reconstruction.initial_model(
+            ratings.n_items,
+            self.n_components,
+            fit_bias=self.fit_bias,
+            global_mean=mean,
+            scale=scale,
+            dtype=self.dtype,
+            seed=seed,
+        )
+        return replace(model, learn_global_mean=self.global_mean == "learned")
+
+    def _exchanges(self) -> bool:
+        """Whether mean or scale come from clients, not from declared numbers."""
+        return self.global_mean == "federated" or self.rating_scale is None
+
+    def _start(self, ratings: ClientRatings, parts: RoundParts, seed: int) -> ServerState:
+        """The state before the first round."""
+        model = self._first_model(ratings, parts, seed)
+        return ServerState(model, parts.aggregator.init(model), parts.server_optimizer.init(model))
+
+    def _resume(self, n_items: int, parts: RoundParts) -> ServerState:
+        """The state that the last fit ended with, with room for new items."""
+        model = self._state.model
+        for name, now, then in (
+            ("n_components", self.n_components, model.n_components),
+            ("fit_bias", bool(self.fit_bias), model.fit_bias),
+            ("dtype", np.dtype(self.dtype), model.dtype),
+        ):
+            if now != then:
+                raise ValueError(
+                    f"{name} is {now!r} and was {then!r} in the fit to continue from: set it "
+                    "back, or fit anew with warm_start=False."
+                )
+        fresh = parts.reconstruction.initial_model(
+            n_items,
+            model.n_components,
+            fit_bias=model.fit_bias,
+            global_mean=model.global_mean,
+            scale=1.0,
+            dtype=self.dtype,
+            seed=self._seed,
+        )
+        return extended(self._state, fresh, parts.server_optimizer)
+
+    def _hold_out(
+        self, ratings: ClientRatings, parts: RoundParts, seed: int
+    ) -> tuple[ClientRatings, HeldOut | None]:
+        """Clients to train on, and those held out where early stopping asks for it."""
+        if not self.early_stopping:
+            return ratings, None
+        n_held = math.ceil(self.validation_fraction * ratings.n_clients)
+        if n_held >= ratings.n_clients:
+            raise ValueError(
+                f"early_stopping holds out {n_held} of {ratings.n_clients} users (validation_"
+                f"fraction={self.validation_fraction}, n_samples={ratings.n_ratings}), which "
+                "leaves nobody to train on: switch it off or lower validation_fraction."
+            )
+        from .splitting import RandomSplit
+
+        order = generator(seed, Stream.VALIDATION).permutation(ratings.n_clients)
+        held, train = np.sort(order[:n_held]), np.sort(order[n_held:])
+        context = RoundContext(0, ratings.n_clients, 1.0, seed)
+        support, query = RandomSplit(0.5).split(ratings.take(held), context)
+        if query.n_ratings == 0:
+            raise ValueError(
+                "early_stopping needs held-out users with at least two ratings each, and none "
+                "of those drawn has: switch it off or raise validation_fraction."
+            )
+        return ratings.take(train), HeldOut(support, query)
+
+    def _schedule(self, sampler, n_clients: int, seed: int, done: int) -> Schedule:
+        """How many rounds to run, and when to stop before."""
+        rounds = self.max_iter
+        if rounds is None:
+            rounds = min(500, math.ceil(10 / sampler.rate(n_clients)))
+        return Schedule(sampler, rounds, seed, done, self.tol, self.n_iter_no_change)
+
+    def _population(self, total_users: int | None, data: Encoded) -> int:
+        """Size of the population that a cohort handed in belongs to."""
+        given = data.ratings.n_clients
+        if total_users is None:
+            return len(data.users)
+        if total_users < given:
+            raise ValueError(
+                f"total_users={total_users} is less than the {given} users given: it is the "
+                "size of the whole population, or None for all users known."
+            )
+        return int(total_users)
+
+    def _run(self, train, held_out, state, parts, schedule, callbacks, history, finish, mapper):
+        """Run the rounds, tell who watches, and return the state to keep."""
+        best, best_error = None, np.inf
+        last = schedule.first_round + schedule.max_rounds
+        for state, report in simulate(
+            train, state, parts, schedule, mapper, held_out, callbacks.round_begin
+        ):
+            self._record(report, history, train.n_clients, last)
+            error = report.measurements.get("validation_rmse", np.inf)
+            if error < best_error:
+                best, best_error = state, error
+            if callbacks.round_end(partial(finish, state)):
+                break
+        return state if best is None else best
+
+    def _record(self, report, history: History, n_clients: int, last: int) -> None:
+        """Keep what a round did, and show it."""
+        first = report.round == 0 and self._exchanges()
+        history.add(report, _EXCHANGE_BYTES * n_clients if first else 0)
+        if self.verbose:
+            print(History.line(report, last))
+
+    def _finish(self, state, *, data, parts, seed, history, mapper) -> dict:
+        """Fitted attributes after the last round: every user of X is rebuilt."""
+        model, optimizer = parts.server_optimizer.finalize(state.model, state.optimizer)
+        users = rebuild_users(data.ratings, model, parts, seed, mapper)
+        state = ServerState(model, state.aggregator, optimizer)
+        return self._fitted_attributes(state, users, data, seed, history)
+
+    def _fitted_attributes(
+        self, state: ServerState, users, data: Encoded, seed: int, history, keep_users=False
+    ) -> dict:
+        """Everything that a fit sets; ``keep_users`` keeps the users that were not rebuilt."""
+        if keep_users:
+            devices = self._merged_devices(data.users, users, data.ratings)
+        else:
+            k = state.model.n_components
+            devices = self._device_attributes(data.users, users, data.ratings, k)
+        return {
+            **self._server_attributes(state, data.items),
+            **devices,
+            "history_": history.columns(),
+            "n_iter_": len(history),
+            "_seed": seed,
+            "_target_dtype": data.target_dtype,
+        }

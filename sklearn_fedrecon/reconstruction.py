@@ -1,0 +1,113 @@
+"""R of Algorithm 1: rebuild users from their own ratings, with the items frozen."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from ._blocks import solve_users
+from ._random import Stream, generator
+from ._types import ClientRatings, RoundContext, ServerModel, SupportStatistics, UserStates
+
+
+class VariationalReconstruction(BaseEstimator):
+    """Posterior mean and variance of every user, in closed form.
+
+    With the rows ``x_i = (v_i, 1)``, their posterior variances ``(kappa_i, 0)``, the
+    residuals ``y_i = r_i - mu - b_i`` of a user's own ratings, the prior ``N(m, diag(1 /
+    lam))`` and the noise variance ``sigma2``, all sent by the server, the posterior of the
+    user is approximated by the Gaussian with mean ``z`` and variance ``s``, where::
+
+        A = diag(lam) + (1 / sigma2) * sum_i w_i [ x_i x_i' + diag(kappa_i, 0) ]
+        z = A^-1 ( diag(lam) m + (1 / sigma2) sum_i w_i x_i y_i )
+        s = 1 / diag(A)
+
+    There is nothing to tune: the prior and the noise are estimated by the server.
+
+    References
+    ----------
+    Lim and Teh, "Variational Bayesian Approach to Movie Rating Prediction", KDD Cup 2007.
+
+    Examples
+    --------
+    >>> from sklearn_fedrecon.reconstruction import VariationalReconstruction
+    >>> VariationalReconstruction()
+    VariationalReconstruction()
+    """
+
+    needs = ("the support",)
+    merges_duplicates = True
+    gives = ("users", "posterior variances")
+
+    def initial_model(
+        self,
+        n_items: int,
+        n_components: int,
+        *,
+        fit_bias: bool,
+        global_mean: float,
+        scale: float,
+        dtype: type,
+        seed: int,
+    ) -> ServerModel:
+        """Return the model before the first round, in units of the ratings' scale.
+
+        Parameters
+        ----------
+        n_items : int
+        n_components : int
+        fit_bias : bool
+        global_mean : float
+            In the unit of the ratings.
+        scale : float
+            Standard deviation of the ratings.
+        dtype : type
+        seed : int
+
+        Returns
+        -------
+        model : ServerModel
+        """
+        shape = (n_items, n_components)
+        factors = generator(seed, Stream.ITEM_FACTORS).normal(0.0, 0.1, shape)
+        d = n_components + fit_bias
+        return ServerModel(
+            item_factors=factors.astype(dtype),
+            item_bias=np.zeros(n_items, dtype=dtype),
+            global_mean=global_mean,
+            fit_bias=fit_bias,
+            user_prior_mean=np.zeros(d, dtype=dtype),
+            user_prior_variance=np.full(d, scale**2, dtype=dtype),
+            item_variance=np.zeros(shape, dtype=dtype),
+            item_bias_variance=np.zeros(n_items, dtype=dtype),
+            noise_variance=scale**2,
+            item_prior_variance=1.0,
+            item_bias_prior_variance=scale**2,
+        )
+
+    def reconstruct(
+        self, ratings: ClientRatings, model: ServerModel, context: RoundContext
+    ) -> UserStates:
+        """Rebuild many users at once; one unseen user is a cohort of one.
+
+        Parameters
+        ----------
+        ratings : ClientRatings
+            The support ratings.
+        model : ServerModel
+        context : RoundContext
+
+        Returns
+        -------
+        users : UserStates
+        """
+        k, noise = model.n_components, model.dtype.type(model.noise_variance)
+        ridge = noise / model.user_prior_variance
+        item_variances = ratings.matrix(ratings.rating_weights()) @ model.item_variance
+        extra = np.zeros((ratings.n_clients, len(ridge)), dtype=model.dtype)
+        extra[:, :k] = item_variances
+        states, diagonals, residuals = solve_users(
+            ratings, model.design(), model.residuals(ratings), ridge, model.user_prior_mean, extra
+        )
+        support = SupportStatistics(ratings, residuals, diagonals - ridge, item_variances)
+        return UserStates(states, noise / diagonals, support)

@@ -1,0 +1,251 @@
+"""The server step of the variational algorithm."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from .._types import RoundContext, ServerModel
+
+_FLOOR = 1e-8  # relative; keeps constant ratings and single users finite
+
+
+class NaturalGradient(BaseEstimator):
+    """Natural-gradient step on the items, and empirical Bayes for all variances.
+
+    Every item shares one curvature matrix ``M``, the second moment of the users, scaled
+    by the item's own number of raters: the progress of alternating least squares for the
+    upload of a gradient. With the sums ``g_i``, ``e_i`` and ``n_i`` over the cohort::
+
+        M = Q diag(w) Q',  V <- V Q,  g <- g Q
+        p_i = n_i w / sigma2 + lam_v
+        v_i <- v_i + rho (g_i / sigma2 - lam_v v_i) / p_i,  kappa_i = 1 / p_i
+
+    and the same for the biases with ``q_i = n_i / sigma2 + lam_b``. With all clients
+    ``rho`` is 1. With a sampled cohort the sums are scaled by the inverse of the rate,
+    ``M``, ``sigma2``, the mean user bias and ``n_i`` are running averages, and the prior
+    pulls at an item as often as its raters take part.
+
+    Parameters
+    ----------
+    step_size : float, default=0.3
+        ``rho`` of the first round with a sampled cohort; later ``step_size * (1 + t /
+        step_delay) ** -step_decay``, where ``t`` counts the cohorts of the present rate
+        that everything seen so far amounts to.
+    step_delay : float, default=10.0
+        Rounds before the step shrinks.
+    step_decay : float, default=0.7
+        Exponent with which it shrinks.
+
+    Examples
+    --------
+    >>> from sklearn_fedrecon.server_optimizers import NaturalGradient
+    >>> NaturalGradient(step_size=0.2)
+    NaturalGradient(step_size=0.2)
+    """
+
+    needs = ("sufficient statistics",)
+
+    def __init__(self, step_size: float = 0.3, step_delay: float = 10.0, step_decay: float = 0.7):
+        self.step_size = step_size
+        self.step_delay = step_delay
+        self.step_decay = step_decay
+
+    def init(self, model: ServerModel) -> dict[str, np.ndarray]:
+        """Return the state before the first round.
+
+        Parameters
+        ----------
+        model : ServerModel
+
+        Returns
+        -------
+        state : dict of str to ndarray
+            ``participation`` (rounds, each times its rate), the running averages ``counts`` of shape (n_items,), ``moment`` of
+            shape (k, k), ``bias_mean``, ``bias_square`` and ``noise``, and the floor
+            ``unit`` of variances.
+        """
+        k = model.n_components
+        return {
+            "participation": np.asarray(0.0),
+            "counts": np.zeros(model.n_items),
+            "moment": np.zeros((k, k)),
+            "bias_mean": np.asarray(0.0),
+            "bias_square": np.asarray(0.0),
+            "noise": np.asarray(0.0),
+            "unit": np.asarray(float(model.noise_variance)),
+        }
+
+    def apply(
+        self,
+        model: ServerModel,
+        aggregate: dict[str, np.ndarray],
+        state: dict[str, np.ndarray],
+        context: RoundContext,
+    ) -> tuple[ServerModel, dict[str, np.ndarray]]:
+        """Take one step.
+
+        Parameters
+        ----------
+        model : ServerModel
+        aggregate : dict of str to ndarray
+            Means over the clients of what `VariationalUpdate` sends.
+        state : dict of str to ndarray
+        context : RoundContext
+
+        Returns
+        -------
+        model : ServerModel
+        state : dict of str to ndarray
+        """
+        step, memory = self._step_sizes(state, context)
+        state = _running_averages(state, aggregate, memory, context)
+        scale = float(aggregate["total_weight"]) / context.rate
+        sums = {name: aggregate[name] * scale for name in ("item_factors", "counts")}
+        sums["item_bias"] = aggregate.get("item_bias", np.zeros(model.n_items)) * scale
+        factors = model.item_factors.astype(np.float64)
+        spread, axes = _principal_axes(state["moment"], rotate=not context.streaming)
+        if axes is not None:
+            factors, sums["item_factors"] = factors @ axes, sums["item_factors"] @ axes
+            state["moment"] = np.diag(spread)
+        spread = np.maximum(spread, _FLOOR * state["unit"])
+        noise = max(float(state["noise"]), _FLOOR * float(state["unit"]))
+        pull = _prior_pull(sums["counts"], state["counts"], context) * step
+        factors, variance = _posterior(
+            factors,
+            sums["item_factors"] / noise,
+            np.outer(state["counts"], spread) / noise,
+            1.0 / model.item_prior_variance,
+            step,
+            pull[:, None],
+        )
+        bias, bias_variance = _posterior(
+            model.item_bias.astype(np.float64),
+            sums["item_bias"] / noise,
+            state["counts"] / noise,
+            1.0 / model.item_bias_prior_variance,
+            step,
+            pull,
+        )
+        if not model.fit_bias:
+            bias_variance = np.zeros_like(bias)
+        fitted = _with_items(model, state, factors, variance, bias, bias_variance)
+        return _with_users(fitted, state, spread, noise), state
+
+    def finalize(
+        self, model: ServerModel, state: dict[str, np.ndarray]
+    ) -> tuple[ServerModel, dict[str, np.ndarray]]:
+        """Order the components by the variance that they explain.
+
+        Parameters
+        ----------
+        model : ServerModel
+        state : dict of str to ndarray
+
+        Returns
+        -------
+        model : ServerModel
+        state : dict of str to ndarray
+        """
+        k = model.n_components
+        squares = np.square(model.item_factors.astype(np.float64))
+        explained = model.user_prior_variance[:k] * (state["counts"] @ squares)
+        order = np.argsort(-explained, kind="stable")
+        users = np.concatenate([order, np.arange(k, len(model.user_prior_mean))])
+        model = replace(
+            model,
+            item_factors=model.item_factors[:, order],
+            item_variance=model.item_variance[:, order],
+            user_prior_mean=model.user_prior_mean[users],
+            user_prior_variance=model.user_prior_variance[users],
+        )
+        return model, state | {"moment": state["moment"][np.ix_(order, order)]}
+
+    def _step_sizes(self, state: dict, context: RoundContext) -> tuple[float, float]:
+        """Step of the items and weight of the newest term of the running averages."""
+        if context.rate >= 1:
+            return 1.0, 1.0
+        t = float(state["participation"]) / context.rate
+        step = self.step_size * (1 + t / self.step_delay) ** -self.step_decay
+        return step, max(step, 1 / (t + 1))
+
+
+def _running_averages(
+    state: dict, aggregate: dict, memory: float, context: RoundContext
+) -> dict[str, np.ndarray]:
+    """Mix this round's moments, noise and counts into those remembered."""
+    scale = aggregate["total_weight"] / context.rate
+    now = {
+        "counts": aggregate["counts"] * scale,
+        "moment": aggregate["second_moment"],
+        "bias_mean": aggregate.get("bias_mean", state["bias_mean"]),
+        "bias_square": aggregate.get("bias_square", state["bias_square"]),
+        "noise": aggregate["noise"] / aggregate["weight"],
+    }
+    mixed = {name: (1 - memory) * state[name] + memory * now[name] for name in now}
+    return state | mixed | {"participation": state["participation"] + context.rate}
+
+
+def _principal_axes(moment: np.ndarray, *, rotate: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    """Variances of the users along the axes, largest first, and the axes (k, k).
+
+    Without rotation the present axes are kept, and None is returned for them.
+    """
+    if not rotate or len(moment) == 0:
+        return np.diag(moment).copy(), None
+    spread, axes = np.linalg.eigh(moment)
+    spread, axes = spread[::-1], axes[:, ::-1]
+    largest = np.abs(axes).argmax(axis=0)
+    return spread, axes * np.where(axes[largest, np.arange(len(axes))] < 0, -1.0, 1.0)
+
+
+def _prior_pull(sums: np.ndarray, counts: np.ndarray, context: RoundContext) -> np.ndarray:
+    """Share of the prior that acts on each item in this round, shape (n_items,).
+
+    Its mean over rounds is one. An item that the cohort does not contain rests; one that
+    nobody is known to have rated goes to its prior, unless the cohort was handed in.
+    """
+    nobody = 0.0 if context.streaming else 1.0
+    return np.divide(sums, counts, out=np.full(len(counts), nobody), where=counts > 0)
+
+
+def _posterior(values, gradient, precision, prior_precision, step, pull):
+    """Step towards the posterior mean of items, and its variance."""
+    total = precision + prior_precision
+    return values + (step * gradient - pull * prior_precision * values) / total, 1.0 / total
+
+
+def _with_items(model, state, factors, variance, bias, bias_variance) -> ServerModel:
+    """Return the model with new items, and their priors from the items that were seen."""
+    seen, unit, dtype = state["counts"] > 0, float(state["unit"]), model.dtype
+    prior = prior_bias = 0.0
+    if factors.size:
+        prior = np.mean(np.square(factors[seen]) + variance[seen])
+    if model.fit_bias:
+        prior_bias = np.mean(np.square(bias[seen]) + bias_variance[seen])
+    return replace(
+        model,
+        item_factors=factors.astype(dtype),
+        item_variance=variance.astype(dtype),
+        item_bias=bias.astype(dtype),
+        item_bias_variance=bias_variance.astype(dtype),
+        item_prior_variance=max(float(prior), _FLOOR),
+        item_bias_prior_variance=max(float(prior_bias), _FLOOR * unit),
+    )
+
+
+def _with_users(model: ServerModel, state: dict, spread: np.ndarray, noise: float) -> ServerModel:
+    """Return the model with the noise and the users' prior of ``state``."""
+    mean, variance = np.zeros(len(spread)), spread
+    if model.fit_bias:
+        centre, floor = float(state["bias_mean"]), _FLOOR * float(state["unit"])
+        mean = np.append(mean, centre)
+        variance = np.append(spread, max(float(state["bias_square"]) - centre**2, floor))
+    return replace(
+        model,
+        noise_variance=noise,
+        user_prior_mean=mean.astype(model.dtype),
+        user_prior_variance=variance.astype(model.dtype),
+    )
