@@ -24,7 +24,6 @@ callbacks, and below 1.9, the calls return at once.
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -143,11 +142,6 @@ class FitCallbacks:
             self._fit_task.call_on_fit_task_end(**self._arguments, reconstruction_attributes={})
 
 
-_blas_lock = threading.Lock()
-_blas_users = 0
-_blas_limit = None
-
-
 @functools.lru_cache(maxsize=1)
 def _threadpool_controller() -> ThreadpoolController:
     """Look for the loaded BLAS libraries once: it takes milliseconds."""
@@ -156,10 +150,11 @@ def _threadpool_controller() -> ThreadpoolController:
 
 @contextmanager
 def single_threaded_blas() -> Iterator[None]:
-    """Limit BLAS to one thread in this process.
+    """Limit BLAS to one thread.
 
-    The limit is the process's, not a thread's, so the first one in sets it and the last
-    one out lifts it: fits that overlap in threads do not restore each other's limit.
+    Enter it once, in the thread that calls `fit` and around its pool of workers, not in the
+    workers: most BLAS builds have one limit for the whole process. Fits that overlap in
+    threads are sorted out by threadpoolctl, from its version 3.8 on.
 
     Yields
     ------
@@ -172,16 +167,5 @@ def single_threaded_blas() -> Iterator[None]:
     >>> with single_threaded_blas():
     ...     gram = np.ones((2, 3)) @ np.ones((3, 2))
     """
-    global _blas_users, _blas_limit
-    with _blas_lock:
-        if _blas_users == 0:
-            _blas_limit = _threadpool_controller().limit(limits=1, user_api="blas")
-        _blas_users += 1
-    try:
+    with _threadpool_controller().limit(limits=1, user_api="blas"):
         yield
-    finally:
-        with _blas_lock:
-            _blas_users -= 1
-            if _blas_users == 0:
-                _blas_limit.restore_original_limits()
-                _blas_limit = None

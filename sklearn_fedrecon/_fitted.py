@@ -60,6 +60,10 @@ class FittedStateMixin:
         users = IdIndex(np.empty(0, dtype=np.int64), "user")
         return self._device_attributes(users, nobody, rated, model.n_components)
 
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether a fit has ended: one that failed leaves ``n_features_in_`` behind."""
+        return hasattr(self, "_state")
+
     def _set(self, attributes: dict[str, Any]) -> None:
         """Set the fitted attributes, all at once."""
         for name, value in attributes.items():

@@ -10,25 +10,57 @@ from sklearn.base import clone
 
 from ._round import RoundParts
 from .aggregation import Mean
-from .client_update import VariationalUpdate
-from .reconstruction import VariationalReconstruction
+from .client_update import GradientUpdate, JointUpdate, SGDUpdate, VariationalUpdate
+from .reconstruction import RidgeReconstruction, SGDReconstruction, VariationalReconstruction
 from .sampling import FixedSampling, PoissonSampling
-from .server_optimizers import NaturalGradient
-from .splitting import NoSplit
+from .server_optimizers import SGD, Adagrad, Adam, NaturalGradient, Yogi
+from .splitting import BatchParitySplit, NoSplit, RandomSplit
 
 ALIASES = {
-    "reconstruction": {"variational": VariationalReconstruction},
-    "client_update": {"variational": VariationalUpdate},
+    "reconstruction": {
+        "variational": VariationalReconstruction,
+        "ridge": RidgeReconstruction,
+        "sgd": SGDReconstruction,
+    },
+    "client_update": {
+        "variational": VariationalUpdate,
+        "sgd": SGDUpdate,
+        "gradient": GradientUpdate,
+        "joint": JointUpdate,
+    },
     "aggregator": {"mean": Mean},
-    "server_optimizer": {"natural_gradient": NaturalGradient},
-    "support_query": {"none": NoSplit},
+    "server_optimizer": {
+        "natural_gradient": NaturalGradient,
+        "sgd": SGD,
+        "adagrad": Adagrad,
+        "adam": Adam,
+        "yogi": Yogi,
+    },
+    "support_query": {"none": NoSplit, "batch_parity": BatchParitySplit, "random": RandomSplit},
     "sampling": {"fixed": FixedSampling, "poisson": PoissonSampling},
+}
+METHODS = {
+    "reconstruction": "reconstruct",
+    "client_update": "update",
+    "aggregator": "encode",
+    "server_optimizer": "apply",
+    "support_query": "split",
 }
 PARTNERS = {
     VariationalReconstruction: {
         "support_query": "none",
         "client_update": "variational",
         "server_optimizer": "natural_gradient",
+    },
+    RidgeReconstruction: {
+        "support_query": "random",
+        "client_update": "sgd",
+        "server_optimizer": "sgd",
+    },
+    SGDReconstruction: {
+        "support_query": "batch_parity",
+        "client_update": "sgd",
+        "server_optimizer": "sgd",
     },
 }
 
@@ -108,12 +140,20 @@ def check_parts(parts: RoundParts) -> None:
 
 
 def _build(role: str, value, partner: str | None):
-    """One part from an alias, 'auto' or an object, which is cloned."""
+    """One part from an alias, 'auto' or an object, which is cloned; its parameters checked."""
     if not isinstance(value, str):
-        return clone(value)
-    if value == "auto" and partner is not None:
-        value = partner
-    if value not in ALIASES[role]:
-        known = sorted(ALIASES[role])
-        raise ValueError(f"{role}={value!r} names no part: use one of {known}, or an object.")
-    return ALIASES[role][value]()
+        if not hasattr(value, METHODS[role]):
+            raise ValueError(
+                f"{role}={value!r} has no method {METHODS[role]!r}: use one of "
+                f"{sorted(ALIASES[role])}, or an object that has it."
+            )
+        part = clone(value)
+    else:
+        value = partner if value == "auto" and partner is not None else value
+        if value not in ALIASES[role]:
+            known = sorted(ALIASES[role])
+            raise ValueError(f"{role}={value!r} names no part: use one of {known}, or an object.")
+        part = ALIASES[role][value]()
+    if hasattr(part, "_parameter_constraints"):
+        part._validate_params()
+    return part

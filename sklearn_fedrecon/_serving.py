@@ -1,4 +1,4 @@
-"""What a fitted model is asked for: predictions, new users, recommendations."""
+"""What a fitted model is asked for: predictions, and users it does not know yet."""
 
 from __future__ import annotations
 
@@ -95,23 +95,7 @@ class ServingMixin:
             are not valid.
         """
         check_is_fitted(self)
-        items = check_ids(items, "items") if len(items) else np.empty(0, self.items_.dtype)
-        indices = self._item_index.encode_known(items)
-        values, weights = np.empty(0), None
-        if len(items) or len(ratings):
-            values, weights = check_targets(ratings, sample_weight, len(items))
-            self._check_scale(values)
-        if len(np.unique(indices)) < len(indices):
-            raise ValueError("items repeats an item: give each one once, with one rating.")
-        rated = encode_ratings(
-            np.zeros_like(indices),
-            indices,
-            values,
-            weights,
-            n_items=len(self.items_),
-            n_users=1,
-            dtype=self.dtype,
-        )
+        items, rated = self._one_client(items, ratings, sample_weight)
         k = self.item_factors_.shape[1]
         users = self._rebuild(rated)
         variance = None if users.variances is None else users.variances[0]
@@ -154,7 +138,7 @@ class ServingMixin:
             n_items=len(self.items_),
             n_users=len(clients),
             merge=build_parts(self).reconstruction.merges_duplicates,
-            dtype=self.dtype,
+            dtype=self.item_factors_.dtype,
         )
         rebuilt = self._rebuild(rated)
         model = copy.copy(self)
@@ -175,104 +159,36 @@ class ServingMixin:
         model._set(self._no_devices())
         return model
 
-    def recommend(self, user, n=10, *, exclude="rated", candidates=None):
-        """Recommend items to a user, best first.
-
-        Parameters
-        ----------
-        user : id or Bunch
-            A known user, or what `reconstruct_user` returned.
-        n : int, default=10
-            Number of items; fewer are returned where there are no more.
-        exclude : "rated", None or array-like of item ids, default="rated"
-            Items to leave out. "rated" leaves out those that the user is known to have
-            rated.
-        candidates : array-like of item ids, default=None
-            Items to choose from. None: all.
-
-        Returns
-        -------
-        items : ndarray of shape (n_recommended,)
-            Item ids.
-        scores : ndarray of shape (n_recommended,)
-            Predicted ratings, not clipped, so that they tell items apart.
-
-        Raises
-        ------
-        ValueError
-            If the user or an item is unknown, or ``n`` is not positive.
-        """
-        check_is_fitted(self)
-        factors, bias, rated = self._user_for_serving(user)
-        allowed = np.ones(len(self.items_), dtype=bool)
-        if candidates is not None:
-            allowed[:] = False
-            allowed[self._item_indices(candidates, "candidates")] = True
-        if isinstance(exclude, str) and exclude == "rated":
-            allowed[rated] = False
-        elif exclude is not None:
-            allowed[self._item_indices(exclude, "exclude")] = False
-        model = self._state.model
-        scores = model.global_mean + bias + self.item_bias_ + self.item_factors_ @ factors
-        return self._best(scores, allowed, n)
-
-    def similar_items(self, item, n=10):
-        """Items whose factors point in the same direction.
-
-        Parameters
-        ----------
-        item : id
-            A known item.
-        n : int, default=10
-            Number of items.
-
-        Returns
-        -------
-        items : ndarray of shape (n_similar,)
-            Item ids, most similar first, the item itself left out.
-        similarities : ndarray of shape (n_similar,)
-            Cosine of the angle between the factors, each scaled by the users' spread along
-            its component; 0 for an item without factors.
-
-        Raises
-        ------
-        ValueError
-            If the item is unknown, or ``n`` is not positive.
-        """
-        check_is_fitted(self)
-        index = self._item_indices([item], "item")[0]
-        spread = np.sqrt(self.user_prior_variance_[: self.item_factors_.shape[1]])
-        factors = self.item_factors_ * spread
-        lengths = np.linalg.norm(factors, axis=1)
-        dots, products = factors @ factors[index], lengths * lengths[index]
-        cosines = np.divide(dots, products, out=np.zeros_like(dots), where=products > 0)
-        allowed = np.arange(len(cosines)) != index
-        return self._best(cosines, allowed, n)
-
-    def _best(self, scores, allowed, n):
-        """Ids and scores of the ``n`` highest, ties in the order of the catalogue."""
-        if n < 1:
-            raise ValueError(f"n={n} items were asked for; expected at least 1.")
-        indices = np.flatnonzero(allowed)
-        order = indices[np.argsort(-scores[indices], kind="stable")[:n]]
-        return self.items_[order], scores[order]
-
-    def _item_indices(self, items, name):
-        """Indices of known items."""
-        return self._item_index.encode_known(check_ids(items, name)) if len(items) else []
-
-    def _user_for_serving(self, user):
-        """Factors, bias and rated items of a known user or of a reconstructed one."""
-        if isinstance(user, Bunch):
-            return user.factors, user.bias, self._item_indices(user.items, "items")
-        index = self._user_index.encode(check_ids([user], "user"))[0]
-        if index < 0:
+    def _check_user(self, items, ratings, sample_weight):
+        """Item ids, ratings and weights of one user, those of weight zero left out."""
+        if np.ndim(items) != 1 or np.ndim(ratings) != 1 or len(items) != len(ratings):
             raise ValueError(
-                f"user {user!r} is not known: rebuild it with reconstruct_user(items, ratings) "
-                "and pass the result, or personalize(X, y)."
+                f"items has shape {np.shape(items)} and ratings {np.shape(ratings)}: expected "
+                "two of the same length, an item and its rating at each place."
             )
-        start, stop = self._rated[0][index : index + 2]
-        return self.user_factors_[index], self.user_bias_[index], self._rated[1][start:stop]
+        if len(items) == 0:
+            return np.empty(0, self.items_.dtype), np.empty(0), None
+        ids = check_ids(items, "items")
+        if len(set(ids.tolist())) < len(ids):
+            raise ValueError("items repeats an item: give each one once, with one rating.")
+        values, weights = check_targets(ratings, sample_weight, len(ids))
+        self._check_scale(values)
+        return drop_zero_weight(ids, ids, values, weights)[1:]
+
+    def _one_client(self, items, ratings, sample_weight=None):
+        """Checked item ids of one user, and its ratings as those of a client."""
+        items, values, weights = self._check_user(items, ratings, sample_weight)
+        indices = self._item_index.encode_known(items)
+        rated = encode_ratings(
+            np.zeros_like(indices),
+            indices,
+            values,
+            weights,
+            n_items=len(self.items_),
+            n_users=1,
+            dtype=self.item_factors_.dtype,
+        )
+        return items, rated
 
     def _rebuild(self, rated: ClientRatings) -> UserStates:
         """Users from their ratings, by the reconstruction of this estimator."""

@@ -44,7 +44,7 @@ class Schedule:
     tol : float or None
         Smallest relative improvement that counts; None never stops early.
     patience : int
-        Rounds without improvement before stopping.
+        Rounds without improvement (without a change of the loss) before stopping.
     """
 
     sampler: object
@@ -308,21 +308,30 @@ def _serve(ratings, model, parts, context) -> UserStates:
 
 
 class _Progress:
-    """Whether rounds still improve: the held-out error, else the loss of all clients."""
+    """Whether rounds still get anywhere.
+
+    The held-out error has to improve. The loss of all clients only has to move: it may well
+    rise for a while as the priors are estimated.
+    """
 
     def __init__(self, schedule: Schedule, *, watching: bool):
         self._tol, self._patience = schedule.tol if watching else None, schedule.patience
-        self._best, self._waited = np.inf, 0
+        self._best, self._last = np.inf, np.nan
+        self._waited = 0
 
     def exhausted(self, report: RoundReport) -> bool:
         if self._tol is None:
             return False
-        numbers = report.measurements
-        value = numbers.get("validation_rmse", numbers["loss"])
-        improved = value < self._best * (1 - self._tol) if np.isfinite(self._best) else True
-        self._waited = 0 if improved else self._waited + 1
-        self._best = min(self._best, value)
+        self._waited = 0 if self._moved(report.measurements) else self._waited + 1
         return self._waited >= self._patience
+
+    def _moved(self, numbers: dict) -> bool:
+        loss, error = numbers["loss"], numbers.get("validation_rmse")
+        if error is None:
+            before, self._last = self._last, loss
+            return not abs(loss - before) <= self._tol * abs(before)
+        before, self._best = self._best, min(self._best, error)
+        return not error >= before * (1 - self._tol)
 
 
 def _ratio(measured: dict, total: str, count: str) -> float:

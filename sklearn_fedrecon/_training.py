@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import partial
+from numbers import Integral
 
 import numpy as np
 
@@ -125,9 +126,9 @@ class TrainingMixin:
         model = self._first_model(ratings, parts, seed)
         return ServerState(model, parts.aggregator.init(model), parts.server_optimizer.init(model))
 
-    def _resume(self, n_items: int, parts: RoundParts) -> ServerState:
-        """The state that the last fit ended with, with room for new items."""
-        model = self._state.model
+    def _resume(self, state: ServerState, n_items: int, parts: RoundParts) -> ServerState:
+        """The state to go on from, with room for new items."""
+        model = state.model
         for name, now, then in (
             ("n_components", self.n_components, model.n_components),
             ("fit_bias", bool(self.fit_bias), model.fit_bias),
@@ -147,7 +148,7 @@ class TrainingMixin:
             dtype=self.dtype,
             seed=self._seed,
         )
-        return extended(self._state, fresh, parts.server_optimizer)
+        return extended(state, fresh, parts.server_optimizer)
 
     def _hold_out(
         self, ratings: ClientRatings, parts: RoundParts, seed: int
@@ -167,19 +168,16 @@ class TrainingMixin:
         order = generator(seed, Stream.VALIDATION).permutation(ratings.n_clients)
         held, train = np.sort(order[:n_held]), np.sort(order[n_held:])
         context = RoundContext(0, ratings.n_clients, 1.0, seed)
-        support, query = RandomSplit(0.5).split(ratings.take(held), context)
-        if query.n_ratings == 0:
-            raise ValueError(
-                "early_stopping needs held-out users with at least two ratings each, and none "
-                "of those drawn has: switch it off or raise validation_fraction."
-            )
+        # RandomSplit rounds its first half up: a user with one rating is judged on it.
+        query, support = RandomSplit(0.5).split(ratings.take(held), context)
         return ratings.take(train), HeldOut(support, query)
 
     def _schedule(self, sampler, n_clients: int, seed: int, done: int) -> Schedule:
         """How many rounds to run, and when to stop before."""
         rounds = self.max_iter
         if rounds is None:
-            rounds = min(500, math.ceil(10 / sampler.rate(n_clients)))
+            participations = round(10 / sampler.rate(n_clients), 9)  # 10 / (1 / 49) > 490
+            rounds = min(500, math.ceil(participations))
         return Schedule(sampler, rounds, seed, done, self.tol, self.n_iter_no_change)
 
     def _population(self, total_users: int | None, data: Encoded) -> int:
@@ -187,6 +185,11 @@ class TrainingMixin:
         given = data.ratings.n_clients
         if total_users is None:
             return len(data.users)
+        if not isinstance(total_users, Integral):
+            raise TypeError(
+                f"total_users={total_users!r} has to be a number of users, or None for all users "
+                "known."
+            )
         if total_users < given:
             raise ValueError(
                 f"total_users={total_users} is less than the {given} users given: it is the "
@@ -216,12 +219,19 @@ class TrainingMixin:
         if self.verbose:
             print(History.line(report, last))
 
-    def _finish(self, state, *, data, parts, seed, history, mapper) -> dict:
-        """Fitted attributes after the last round: every user of X is rebuilt."""
-        model, optimizer = parts.server_optimizer.finalize(state.model, state.optimizer)
+    def _finish(self, state, *, data, parts, seed, history, mapper, streaming=False) -> dict:
+        """Fitted attributes after the last round: every user of X is rebuilt.
+
+        With ``streaming`` other users keep the state that they have, so its axes stay.
+        Otherwise axes are put in order; a warm start goes on from what was before that.
+        """
+        model, optimizer = state.model, state.optimizer
+        if not streaming:
+            model, optimizer = parts.server_optimizer.finalize(model, optimizer)
         users = rebuild_users(data.ratings, model, parts, seed, mapper)
-        state = ServerState(model, state.aggregator, optimizer)
-        return self._fitted_attributes(state, users, data, seed, history)
+        served = ServerState(model, state.aggregator, optimizer)
+        fitted = self._fitted_attributes(served, users, data, seed, history, keep_users=streaming)
+        return fitted | {"_trained": state}
 
     def _fitted_attributes(
         self, state: ServerState, users, data: Encoded, seed: int, history, keep_users=False

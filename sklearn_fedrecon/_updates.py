@@ -133,8 +133,10 @@ class ClientUpdates:
             spread = np.diag(variances.sum(axis=0, dtype=np.float64))
             sums["second_moment"] = (vectors.T @ self.vectors).astype(np.float64) + spread
         if self.explicit is not None:
-            data = self.explicit * np.repeat(weighted, np.diff(self.indptr), axis=0)
-            np.add.at(factors, self.items, data)
+            data = np.repeat(weighted[:, 0], np.diff(self.indptr))
+            rows = (self.items, np.arange(len(self.items)))
+            shape = (len(self.item_factors), len(self.items))
+            factors = factors + sparse.csr_array((data, rows), shape=shape) @ self.explicit
         sums["item_factors"] = factors.astype(np.float64)
         per_row = np.repeat(self.weights, np.diff(self.indptr))
         for name, values in (("item_bias", self.bias), ("counts", self.counts)):

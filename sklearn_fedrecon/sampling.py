@@ -56,8 +56,8 @@ class FixedSampling(BaseEstimator):
             return max(1, round(wanted * n_clients))
         if wanted > n_clients:
             raise ValueError(
-                f"clients_per_round={wanted} is larger than the population of {n_clients} "
-                "users. Lower it, or use None for all users or a fraction in (0, 1]."
+                f"clients_per_round={wanted} is more than the {n_clients} users that can take "
+                "part. Lower it, or use None for all of them or a fraction in (0, 1]."
             )
         return int(wanted)
 

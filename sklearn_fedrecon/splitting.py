@@ -45,7 +45,6 @@ class NoSplit(BaseEstimator):
     """
 
     gives = ("the support",)
-    needs = ()
     _parameter_constraints = {  # noqa: RUF012
         "batch_size": _COUNT,
         "max_ratings": _COUNT,
@@ -119,7 +118,6 @@ class BatchParitySplit(BaseEstimator):
     """
 
     gives = ("the support",)
-    needs = ()
     _parameter_constraints = {  # noqa: RUF012
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "max_ratings": _COUNT,
@@ -186,7 +184,6 @@ class RandomSplit(BaseEstimator):
     """
 
     gives = ("the support",)
-    needs = ()
     _parameter_constraints = {  # noqa: RUF012
         "support_fraction": [Interval(Real, 0, 1, closed="both"), None],
         "batch_size": _COUNT,

@@ -1,13 +1,13 @@
-"""U of Algorithm 1: what a client computes for the items, with its user frozen."""
+"""The sufficient statistics that the variational algorithm sends."""
 
 from __future__ import annotations
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from ._blocks import support_statistics
-from ._types import ClientRatings, RoundContext, ServerModel, UserStates
-from ._updates import ClientUpdates
+from .._blocks import support_statistics
+from .._types import ClientRatings, RoundContext, ServerModel, UserStates
+from .._updates import ClientUpdates
 
 
 class VariationalUpdate(BaseEstimator):

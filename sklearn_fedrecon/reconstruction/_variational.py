@@ -1,13 +1,13 @@
-"""R of Algorithm 1: rebuild users from their own ratings, with the items frozen."""
+"""Reconstruction in closed form, with what it does not know."""
 
 from __future__ import annotations
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from ._blocks import solve_users
-from ._random import Stream, generator
-from ._types import ClientRatings, RoundContext, ServerModel, SupportStatistics, UserStates
+from .._blocks import inverse_gram, solve_users
+from .._random import Stream, generator
+from .._types import ClientRatings, RoundContext, ServerModel, SupportStatistics, UserStates
 
 
 class VariationalReconstruction(BaseEstimator):
@@ -101,13 +101,38 @@ class VariationalReconstruction(BaseEstimator):
         -------
         users : UserStates
         """
-        k, noise = model.n_components, model.dtype.type(model.noise_variance)
-        ridge = noise / model.user_prior_variance
-        item_variances = ratings.matrix(ratings.rating_weights()) @ model.item_variance
-        extra = np.zeros((ratings.n_clients, len(ridge)), dtype=model.dtype)
-        extra[:, :k] = item_variances
+        noise = model.dtype.type(model.noise_variance)
+        ridge, item_variances, extra = self._penalties(ratings, model)
         states, diagonals, residuals = solve_users(
             ratings, model.design(), model.residuals(ratings), ridge, model.user_prior_mean, extra
         )
         support = SupportStatistics(ratings, residuals, diagonals - ridge, item_variances)
         return UserStates(states, noise / diagonals, support)
+
+    def covariance(self, ratings: ClientRatings, model: ServerModel) -> np.ndarray:
+        """Posterior covariance ``A^-1`` of one user, all of it.
+
+        Parameters
+        ----------
+        ratings : ClientRatings
+            Of one client.
+        model : ServerModel
+
+        Returns
+        -------
+        covariance : ndarray of shape (d, d), float64
+        """
+        ridge, _, extra = self._penalties(ratings, model)
+        return model.noise_variance * inverse_gram(ratings, model.design(), ridge + extra[0])
+
+    def _penalties(
+        self, ratings: ClientRatings, model: ServerModel
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Penalty of everybody (d,), summed variances of the items rated (n_clients, k),
+        and the same as a further penalty of each client (n_clients, d).
+        """
+        ridge = model.dtype.type(model.noise_variance) / model.user_prior_variance
+        item_variances = ratings.matrix(ratings.rating_weights()) @ model.item_variance
+        extra = np.zeros((ratings.n_clients, len(ridge)), dtype=model.dtype)
+        extra[:, : model.n_components] = item_variances
+        return ridge, item_variances, extra

@@ -1,0 +1,64 @@
+"""Sphinx configuration; builds without network and without warnings."""
+
+import re
+from importlib import metadata
+
+from docutils import nodes
+
+project = "sklearn-fedrecon"
+author = "The sklearn-fedrecon developers"
+copyright = f"2026, {author}"
+release = metadata.version("sklearn-fedrecon")
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build", "auto_examples/*.ipynb"]
+templates_path = ["_templates"]
+myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
+myst_heading_anchors = 3
+
+autodoc_typehints = "none"  # numpydoc states the types
+autosummary_ignore_module_all = False
+numpydoc_show_class_members = False  # the template of a class does
+default_role = "autolink"
+nitpicky = True
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "ignore_pattern": r"quickstart\.py",  # shown as it is, in "Getting started"
+    "show_memory": False,
+    "download_all_examples": False,
+}
+
+html_theme = "pydata_sphinx_theme"
+html_title = project
+html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False}
+html_show_sourcelink = False
+
+
+def link_scikit_learn(app, env, node, content):
+    """Link names and terms of scikit-learn to its site, without fetching an inventory."""
+    site, target = "https://scikit-learn.org/stable", node.get("reftarget", "")
+    if node.get("refdomain") == "py" and target.startswith("sklearn."):
+        address = f"{site}/modules/generated/{target}.html"
+    elif node.get("reftype") == "term":
+        address = f"{site}/glossary.html#term-{target.replace(' ', '-')}"
+    else:
+        return None
+    return nodes.reference("", "", content, internal=False, refuri=address)
+
+
+def skip_metadata_requests(app, what, name, obj, skip, options):
+    """Leave out what scikit-learn adds to whatever has a `fit`, `score` or `split`."""
+    return True if re.fullmatch(r"set_\w+_request", name) else None
+
+
+def setup(app):
+    app.connect("missing-reference", link_scikit_learn)
+    app.connect("autodoc-skip-member", skip_metadata_requests)

@@ -1,0 +1,32 @@
+"""From a ratings table to `ClientRatings`: the only place that sees X.
+
+A ratings table has a row a rating; two of its columns are the ids of users and items, named
+by ``user_column`` and ``item_column``. What the other columns hold is never looked at.
+
+An estimator goes through it in this order::
+
+    users, items = check_table(self, X, reset=True)
+    y, weights = check_targets(y, sample_weight, len(users))
+    users, items, y, weights = drop_zero_weight(users, items, y, weights)
+    user_index, item_index = IdIndex.fit(users, "user"), IdIndex.fit(items, "item")
+    ratings = encode_ratings(
+        user_index.encode(users), item_index.encode(items), y, weights,
+        n_users=len(user_index), n_items=len(item_index), dtype="float32",
+    )
+"""
+
+from ._ids import check_ids
+from ._index import IdIndex
+from ._ratings import encode_ratings
+from ._table import check_table, read_columns
+from ._targets import check_targets, drop_zero_weight
+
+__all__ = [
+    "IdIndex",
+    "check_ids",
+    "check_table",
+    "check_targets",
+    "drop_zero_weight",
+    "encode_ratings",
+    "read_columns",
+]

@@ -1,0 +1,81 @@
+"""What the updates by gradients share: rows, weights and measurements of a client."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .._compat import StrOptions
+from .._types import ClientRatings
+
+CLIENT_WEIGHTS = [StrOptions({"examples", "uniform"})]
+
+
+class Rows:
+    """The rows that clients send, one for each item that a client touches.
+
+    Attributes
+    ----------
+    indptr : ndarray of shape (n_clients + 1,)
+        Client ``c`` owns the rows ``indptr[c]:indptr[c + 1]``.
+    items : ndarray of shape (n_rows,)
+        Their items, ascending within a client.
+    of_ratings : ndarray of shape (n_ratings + 1,)
+        The row of each rating; a last one, ``n_rows``, for padding.
+    """
+
+    def __init__(self, ratings: ClientRatings):
+        keys = ratings.owners() * ratings.n_items + ratings.items
+        unique, rows = np.unique(keys, return_inverse=True)
+        owners, items = np.divmod(unique, ratings.n_items)
+        counts = np.bincount(owners, minlength=ratings.n_clients)
+        self.indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        self.items = items.astype(ratings.items.dtype)
+        self.of_ratings = np.append(rows.ravel(), len(unique))
+
+
+class Measurements:
+    """Sums over the steps of each client, of predictions made before the step.
+
+    Repeats of an example count. The loss is a sum over batches of their mean squared error;
+    see the report of a round for the means.
+    """
+
+    def __init__(self, n_clients: int):
+        names = ("squared_error", "examples", "loss", "batches")
+        self.sums = {name: np.zeros(n_clients) for name in names}
+
+    def add(
+        self, clients: np.ndarray, errors: np.ndarray, shares: np.ndarray, weights: np.ndarray
+    ) -> None:
+        """Count one batch of each of ``clients``.
+
+        Parameters
+        ----------
+        clients : ndarray of shape (n_active,)
+        errors : ndarray of shape (n_active, width)
+        shares : ndarray of shape (n_active, width)
+            Weight of each rating over that of its batch.
+        weights : ndarray of shape (n_active,)
+            Weight of each batch.
+        """
+        loss = np.einsum("cb,cb,cb->c", shares, errors, errors, dtype=np.float64)
+        self.sums["squared_error"][clients] += weights * loss
+        self.sums["examples"][clients] += weights
+        self.sums["loss"][clients] += loss
+        self.sums["batches"][clients] += 1
+
+
+def client_weights(kind: str, measured: Measurements) -> np.ndarray:
+    """Weight of each client in the mean, shape (n_clients,).
+
+    Parameters
+    ----------
+    kind : {"examples", "uniform"}
+    measured : Measurements
+
+    Returns
+    -------
+    weights : ndarray of shape (n_clients,)
+    """
+    examples = measured.sums["examples"]
+    return examples.copy() if kind == "examples" else np.ones_like(examples)

@@ -1,0 +1,56 @@
+"""What README.md promises: its code runs, and CI runs its commands word for word."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def commands():
+    """The command lines below the markers that `.ci/run` looks for."""
+    pattern = r"<!-- command: (\w+) -->\n```bash\n(.*?)\n```"
+    return dict(re.findall(pattern, README, re.DOTALL))
+
+
+def test_the_python_of_the_first_screen_runs():
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names = {}
+    exec(code, names)
+    assert len(names["items"]) == len(names["scores"]) == 5
+
+
+def test_two_commands_each_on_one_line():
+    assert set(commands()) == {"quickstart", "test"}
+    assert not any("\n" in command for command in commands().values())
+    assert commands()["test"].endswith("-m pytest")
+
+
+@pytest.mark.parametrize("name", ["quickstart", "test"])
+def test_ci_runs_the_command_of_the_readme(name):
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    (function,) = re.findall(r"^readme_command\(\) \{.*?^\}", script, re.DOTALL | re.MULTILINE)
+    shown = subprocess.run(
+        ["bash", "-c", f"{function}\nreadme_command {name}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shown.stdout.strip() == commands()[name]
+    assert f"run_readme_command {name}" in script
+
+
+def test_python_of_the_commands_is_the_oldest_supported():
+    oldest = re.search(r'requires-python = ">=([\d.]+)"', (ROOT / "pyproject.toml").read_text())
+    assert all(c.startswith(f"python{oldest[1]} -m venv") for c in commands().values())
+
+
+def test_files_that_are_named_exist():
+    files = re.findall(r"\]\((?!http)([^)]+)\)", README)
+    files += re.findall(r"examples/\w+\.py", README)
+    assert files
+    assert [name for name in files if not (ROOT / name).is_file()] == []

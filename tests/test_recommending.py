@@ -1,0 +1,198 @@
+"""Rankings: by a plain loop, for users of every kind, in batches and as frames."""
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+from sklearn_fedrecon import FederatedReconstructionMF
+
+X = np.array([[u, i] for u in range(6) for i in range(8) if (u + 2 * i) % 3])
+Y = np.array([1.0 + (3 * u + 5 * i) % 9 / 2 for u, i in X])
+
+
+@pytest.fixture(scope="module")
+def model():
+    return FederatedReconstructionMF(2, random_state=0, dtype="float64").fit(X, Y)
+
+
+@pytest.fixture(scope="module")
+def named():
+    """The same ratings under names."""
+    table = pd.DataFrame(
+        {"film": [f"film {i}" for _, i in X], "guest": [f"guest {u}" for u, _ in X]}
+    )
+    model = FederatedReconstructionMF(
+        2, user_column="guest", item_column=0, random_state=0, dtype="float64"
+    )
+    return model.fit(table, Y)
+
+
+def loop_ranking(model, user, n, rated=True):
+    """Best items of a known user, one predicted rating after the other."""
+    scores = {
+        item: model.predict(np.array([[user, item]]))[0]
+        for item in model.items_.tolist()
+        if not (rated and ((X[:, 0] == user) & (X[:, 1] == item)).any())
+    }
+    return sorted(scores.items(), key=lambda pair: -pair[1])[:n]
+
+
+@pytest.mark.parametrize("user", [0, 3, 5])
+@pytest.mark.parametrize("exclude", ["rated", None])
+def test_recommend_ranks_by_the_prediction(model, user, exclude):
+    items, scores = model.recommend(user, 2, exclude=exclude)
+    expected = loop_ranking(model, user, 2, rated=exclude == "rated")
+    assert items.tolist() == [item for item, _ in expected]
+    np.testing.assert_allclose(scores, [score for _, score in expected], rtol=1e-12)
+
+
+def test_a_batch_is_the_users_one_by_one(model):
+    items, scores = model.recommend([4, 0, 4], 2)
+    assert items.shape == scores.shape == (3, 2)
+    for row, user in enumerate([4, 0, 4]):
+        alone = model.recommend(user, 2)
+        np.testing.assert_array_equal(items[row], alone[0])
+        np.testing.assert_array_equal(scores[row], alone[1])
+
+
+@pytest.mark.parametrize("make", [list, tuple, np.array, pd.Series, pl.Series])
+def test_several_users_come_in_any_container(model, make):
+    np.testing.assert_array_equal(model.recommend(make([1, 2]), 2)[0].shape, (2, 2))
+
+
+@pytest.mark.parametrize("user", [np.int64(3), 3.0, np.array(3)[()]])
+def test_a_number_is_one_user(model, user):
+    np.testing.assert_array_equal(model.recommend(user, 2)[0], model.recommend(3, 2)[0])
+
+
+def test_an_id_can_be_a_tuple():
+    ids = np.empty(len(X), dtype=object)
+    ids[:] = [("street", int(user)) for user, _ in X]
+    table = np.empty((len(X), 2), dtype=object)
+    table[:, 0], table[:, 1] = ids, X[:, 1]
+    model = FederatedReconstructionMF(2, random_state=0).fit(table, Y)
+    assert model.recommend(("street", 3), 2)[0].shape == (2,)
+    assert model.recommend([("street", 3), ("street", 4)], 2)[0].shape == (2, 2)
+
+
+def test_ratings_typed_in_are_a_reconstructed_user(model):
+    typed = model.recommend({2: 5.0, 7: 1.0}, 3)
+    rebuilt = model.recommend(model.reconstruct_user([2, 7], [5.0, 1.0]), 3)
+    np.testing.assert_array_equal(typed[0], rebuilt[0])
+    np.testing.assert_array_equal(typed[1], rebuilt[1])
+    assert not {2, 7} & set(typed[0].tolist())
+
+
+def test_nobody_is_recommended_what_the_biases_say(model):
+    np.testing.assert_array_equal(
+        model.recommend({}, 8)[0], model.popular_items(8, by="bias")[0]
+    )
+
+
+@pytest.mark.parametrize("user", [0, [0, 1]])
+def test_candidates_and_exclusions_are_sets_of_items(model, user):
+    items, _ = model.recommend(user, 2, candidates=[0, 1, 2, 5], exclude=[5, 2])
+    np.testing.assert_array_equal(np.sort(items, axis=-1), np.broadcast_to([0, 1], items.shape))
+
+
+def test_one_user_is_given_what_is_left(model):
+    left = 8 - np.count_nonzero(X[:, 0] == 0)
+    assert len(model.recommend(0, 100)[0]) == left
+
+
+def test_rows_of_different_lengths_are_refused_and_make_a_frame(model):
+    left = [8 - np.count_nonzero(X[:, 0] == user) for user in (0, 1)]
+    assert left[0] != left[1]
+    with pytest.raises(ValueError, match=rf"for {left.index(min(left))} only {min(left)}"):
+        model.recommend([0, 1], max(left))
+    frame = model.recommend([0, 1], max(left), as_frame=True)
+    assert frame.groupby("user", sort=False).size().tolist() == left
+
+
+def test_frames_carry_the_names_of_x(named):
+    frame = named.recommend(["guest 4", "guest 0"], 2, as_frame=True)
+    items, scores = named.recommend(["guest 4", "guest 0"], 2)
+    assert frame.columns.tolist() == ["guest", "film", "score"]
+    assert frame["guest"].tolist() == ["guest 4"] * 2 + ["guest 0"] * 2
+    assert frame["film"].tolist() == items.ravel().tolist()
+    np.testing.assert_array_equal(frame["score"], scores.ravel())
+
+
+@pytest.mark.parametrize(
+    ("call", "columns"),
+    [
+        (lambda m: m.recommend("guest 1", 2, as_frame=True), ["film", "score"]),
+        (lambda m: m.similar_items("film 1", 2, as_frame=True), ["film", "similarity"]),
+        (lambda m: m.popular_items(2, as_frame=True), ["film", "ratings"]),
+        (lambda m: m.popular_items(2, by="bias", as_frame=True), ["film", "bias"]),
+        (lambda m: m.most_informative_items(n=2, as_frame=True), ["film", "gain"]),
+    ],
+)
+def test_every_ranking_makes_a_frame(named, call, columns):
+    frame = call(named)
+    assert frame.columns.tolist() == columns
+    assert set(frame["film"]) <= set(named.items_)
+    assert len(frame) == 2
+
+
+def test_a_column_called_score_is_kept_beside_the_scores():
+    table = pd.DataFrame(X, columns=["user", "score"])
+    frame = FederatedReconstructionMF(2, random_state=0).fit(table, Y).recommend(
+        [0, 1], 2, as_frame=True
+    )
+    assert frame.columns.tolist() == ["user", "score", "score"]
+
+
+def test_popular_items_counts_ratings_by_weight(model):
+    weights = np.where(X[:, 1] == 6, 10.0, 1.0)
+    weighted = FederatedReconstructionMF(2, random_state=0).fit(X, Y, sample_weight=weights)
+    counts = np.bincount(X[:, 1], weights)
+    items, values = weighted.popular_items(8)
+    assert items[0] == 6
+    np.testing.assert_allclose(values, counts[items])
+    assert (np.diff(values) <= 0).all()
+    unweighted = model.popular_items(8)
+    np.testing.assert_allclose(unweighted[1], np.bincount(X[:, 1])[unweighted[0]])
+
+
+def test_popular_items_knows_no_user_and_keeps_the_order_of_ties(model):
+    items, values = model.forget_users().popular_items(8)
+    ties = [items[values == value].tolist() for value in np.unique(values)]
+    assert ties == [sorted(group) for group in ties]
+
+
+def test_popular_items_by_ratings_needs_a_server_that_counts():
+    model = FederatedReconstructionMF(2, reconstruction="sgd", max_iter=2, random_state=0)
+    with pytest.raises(ValueError, match="use by='bias'"):
+        model.fit(X, Y).popular_items(2)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: m.recommend(99), "user 99 is not known"),
+        (lambda m: m.recommend([0, 99, 98]), "2 user id.s. are unknown: 98, 99"),
+        (lambda m: m.recommend({99: 5.0}), "1 item id.s. are unknown: 99"),
+        (lambda m: m.recommend(0, 0), "n=0 items"),
+        (lambda m: m.recommend(0, 2.5), "n=2.5 items"),
+        (lambda m: m.recommend(0, exclude="seen"), "exclude='seen': expected 'rated'"),
+        (lambda m: m.recommend(0, candidates=[99]), "unknown: 99"),
+        (lambda m: m.popular_items(by="clicks"), "expected 'ratings' or 'bias'"),
+        (lambda m: m.similar_items(99), "unknown: 99"),
+    ],
+)
+def test_what_makes_no_ranking_is_refused(model, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(model)
+
+
+def test_serving_writes_nothing(model):
+    before = {name: np.array(value) for name, value in vars(model).items() if name[-1] == "_"}
+    model.recommend([0, 1], 2)
+    model.recommend({2: 5.0}, 2)
+    model.most_informative_items([2], [5.0], 3)
+    model.explain([2], [5.0], 3)
+    after = {name: np.array(value) for name, value in vars(model).items() if name[-1] == "_"}
+    assert before.keys() == after.keys()
+    assert all(np.array_equal(before[name], after[name]) for name in before)

@@ -1,0 +1,149 @@
+"""The records of a round: slicing ratings by client, what a model derives, adding sums."""
+
+from dataclasses import FrozenInstanceError, replace
+
+import numpy as np
+import pytest
+
+from sklearn_fedrecon._types import ClientRatings, PartialSum, ServerModel, UserStates
+
+LENGTHS = [2, 0, 3, 1, 4]
+
+
+@pytest.fixture
+def ratings():
+    """Five clients, the second without ratings; every array tells its ratings apart."""
+    n = sum(LENGTHS)
+    return ClientRatings(
+        indptr=np.cumsum([0, *LENGTHS]),
+        items=np.array([4, 1, 0, 2, 5, 3, 0, 1, 2, 4], dtype=np.int32),
+        values=np.arange(n) + 0.5,
+        n_items=6,
+        clients=np.array([10, 11, 12, 13, 14]),
+        weights=np.arange(n) + 1.0,
+        scatter=np.arange(n) / 10,
+        batch_size=3,
+    )
+
+
+def as_lists(ratings):
+    """Every client with its ratings, one tuple a rating."""
+    columns = (ratings.items, ratings.values, ratings.weights, ratings.scatter)
+    rows = list(zip(*(column.tolist() for column in columns), strict=True))
+    bounds = zip(ratings.indptr[:-1], ratings.indptr[1:], strict=True)
+    return [
+        (client, rows[start:stop])
+        for client, (start, stop) in zip(ratings.clients.tolist(), bounds, strict=True)
+    ]
+
+
+def test_sizes_and_owners(ratings):
+    assert (ratings.n_clients, ratings.n_ratings) == (5, 10)
+    assert ratings.lengths.tolist() == LENGTHS
+    assert ratings.owners().tolist() == [0, 0, 2, 2, 2, 3, 4, 4, 4, 4]
+
+
+@pytest.mark.parametrize("positions", [[0, 1, 2, 3, 4], [4, 2], [1], [3, 3, 0], []])
+def test_take_keeps_the_ratings_of_the_clients_taken(ratings, positions):
+    taken = ratings.take(np.array(positions, dtype=int))
+    everything = as_lists(ratings)
+    assert as_lists(taken) == [everything[position] for position in positions]
+    assert (taken.n_items, taken.batch_size) == (6, 3)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 5), (1, 3), (2, 2), (4, 5)])
+def test_span_is_a_view_of_consecutive_clients(ratings, start, stop):
+    part = ratings.span(start, stop)
+    assert as_lists(part) == as_lists(ratings)[start:stop]
+    assert part.n_ratings == 0 or np.shares_memory(part.values, ratings.values)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 10, 1000])
+def test_chunks_are_all_clients_in_order(ratings, size):
+    chunks = list(ratings.chunks(size))
+    assert sum(map(as_lists, chunks), []) == as_lists(ratings)
+    # One client is never cut, so a chunk can be larger by less than one client.
+    assert all(chunk.n_ratings < size + max(LENGTHS) for chunk in chunks)
+    assert len(chunks) <= -(-ratings.n_ratings // size) + 1
+
+
+def test_chunks_without_any_rating(ratings):
+    nobody = ratings.take(np.array([1, 1]))
+    assert [chunk.n_clients for chunk in nobody.chunks(4)] == [2]
+    assert list(ratings.take(np.array([], dtype=int)).chunks(4)) == []
+
+
+@pytest.mark.parametrize("optional", ["weights", "scatter"])
+def test_what_is_not_there_stays_so(ratings, optional):
+    without = replace(ratings, **{optional: None})
+    for part in (without.take(np.array([2, 0])), without.span(0, 2), *without.chunks(4)):
+        assert getattr(part, optional) is None
+
+
+def test_weights_are_one_unless_given(ratings):
+    assert ratings.rating_weights() is ratings.weights
+    ones = replace(ratings, weights=None).rating_weights()
+    assert ones.tolist() == [1.0] * 10
+
+
+def test_matrix_has_a_row_a_client(ratings):
+    dense = np.zeros((5, 6))
+    for row, (_, rated) in enumerate(as_lists(ratings)):
+        for item, value, _, _ in rated:
+            dense[row, item] = value
+    assert np.array_equal(ratings.matrix(ratings.values).toarray(), dense)
+
+
+def model(*, fit_bias, dtype="float32"):
+    return ServerModel(
+        item_factors=np.arange(12, dtype=dtype).reshape(6, 2),
+        item_bias=np.linspace(0, 1, 6).astype(dtype),
+        global_mean=3.25,
+        fit_bias=fit_bias,
+        user_prior_mean=np.zeros(2 + fit_bias, dtype=dtype),
+        user_prior_variance=np.ones(2 + fit_bias, dtype=dtype),
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_design_has_a_one_where_biases_are_fitted(dtype):
+    with_bias, without = model(fit_bias=True, dtype=dtype), model(fit_bias=False, dtype=dtype)
+    assert (with_bias.n_items, with_bias.n_components, with_bias.dtype) == (6, 2, dtype)
+    assert np.array_equal(with_bias.design()[:, :2], with_bias.item_factors)
+    assert with_bias.design()[:, 2].tolist() == [1.0] * 6
+    assert with_bias.design().dtype == dtype
+    assert without.design() is without.item_factors
+
+
+def test_residuals_are_without_mean_and_item_bias(ratings):
+    single = replace(ratings, values=ratings.values.astype(np.float32))
+    residuals = model(fit_bias=True).residuals(single)
+    expected = [
+        value - 3.25 - 0.2 * item
+        for value, item in zip(ratings.values, ratings.items, strict=True)
+    ]
+    np.testing.assert_allclose(residuals, expected, rtol=1e-6)
+    assert residuals.dtype == np.float32
+
+
+def test_users_with_and_without_bias():
+    states = np.arange(6.0).reshape(2, 3)
+    users = UserStates(states)
+    assert users.factors(2).tolist() == [[0, 1], [3, 4]]
+    assert users.bias(2).tolist() == [2, 5]
+    assert users.factors(3).tolist() == states.tolist()
+    assert users.bias(3).tolist() == [0, 0]
+
+
+def test_partial_sums_add_up_key_by_key():
+    one = PartialSum({"a": np.array([1.0, 2.0]), "b": np.array(3.0)}, 2.0, {"loss": 0.5})
+    two = PartialSum({"a": np.array([10.0, 20.0]), "b": np.array(30.0)}, 5.0, {"loss": 0.25})
+    total = one + two
+    assert total.sums["a"].tolist() == [11, 22]
+    assert float(total.sums["b"]) == 33
+    assert (total.weight, total.measurements) == (7.0, {"loss": 0.75})
+
+
+def test_records_are_frozen(ratings):
+    with pytest.raises(FrozenInstanceError):
+        ratings.values = np.zeros(10)
