@@ -4,6 +4,7 @@ import re
 from importlib import metadata
 
 from docutils import nodes
+from sphinx.util.nodes import make_refnode
 
 project = "sklearn-fedrecon"
 author = "The sklearn-fedrecon developers"
@@ -54,6 +55,26 @@ def link_scikit_learn(app, env, node, content):
     return nodes.reference("", "", content, internal=False, refuri=address)
 
 
+def link_short_name(app, env, node, content):
+    """Link `Name` from any module, where only one documented object is called so."""
+    if node.get("refdomain") != "py":
+        return None
+    ending = "." + node["reftarget"].rpartition(".")[2]
+    found = [
+        (entry.docname, name)
+        for name, entry in env.get_domain("py").objects.items()
+        if name.endswith(ending) and not entry.aliased
+    ]
+    if len(found) != 1:
+        return None
+    return make_refnode(app.builder, node["refdoc"], *found[0], content)
+
+
+def escape_fitted_names(app, what, name, obj, options, lines):
+    """Keep `shape (n_iter_,)` from being read as a link to a target "n_iter"."""
+    lines[:] = [re.sub(r"(?<=[(\s])(\w+_)(?=,\))", r"``\1``", line) for line in lines]
+
+
 def skip_metadata_requests(app, what, name, obj, skip, options):
     """Leave out what scikit-learn adds to whatever has a `fit`, `score` or `split`."""
     return True if re.fullmatch(r"set_\w+_request", name) else None
@@ -61,4 +82,6 @@ def skip_metadata_requests(app, what, name, obj, skip, options):
 
 def setup(app):
     app.connect("missing-reference", link_scikit_learn)
+    app.connect("missing-reference", link_short_name)
+    app.connect("autodoc-process-docstring", escape_fitted_names)
     app.connect("autodoc-skip-member", skip_metadata_requests)

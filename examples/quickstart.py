@@ -82,7 +82,7 @@ def main():
     items, scores = model.recommend(user, n=5)
     print("\nSomebody new rated           Recommended")
     for (rated, stars), item, score in zip(newcomer.items(), items, scores, strict=True):
-        print(f"{titles[rated]:<24}{stars:>4}   {titles[item]:<50}{score:.1f}")
+        print(f"{titles[rated]:<24}{stars:>4}   {titles[item]:<50.48}{score:.1f}")
 
 
 if __name__ == "__main__":

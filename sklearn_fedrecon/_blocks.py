@@ -7,47 +7,16 @@ exists outside one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from ._types import ClientRatings, ServerModel, SupportStatistics, UserStates
 
-BLOCK_SIZE = 8192  # padded ratings of a block
-
-
-def length_blocks(lengths: np.ndarray, size: int = BLOCK_SIZE) -> Iterator[np.ndarray]:
-    """Positions of clients of similar length whose padded ratings are about ``size``.
-
-    Parameters
-    ----------
-    lengths : ndarray of shape (n_clients,)
-    size : int
-        Padded ratings of a block; a longer client is a block of its own.
-
-    Yields
-    ------
-    clients : ndarray of shape (n_block,)
-    """
-    order = np.argsort(lengths, kind="stable")
-    stop = len(order)
-    while stop > 0:
-        longest = max(1, int(lengths[order[stop - 1]]))
-        start = max(0, stop - max(1, size // longest))
-        yield order[start:stop]
-        stop = start
-
-
-def padded_positions(ratings: ClientRatings, clients: np.ndarray) -> np.ndarray:
-    """Positions of the ratings of ``clients``, shape (n_block, longest).
-
-    Padding points at ``n_ratings``, one past the end, where callers keep a zero.
-    """
-    lengths = ratings.indptr[clients + 1] - ratings.indptr[clients]
-    offsets = np.arange(lengths.max(initial=0))
-    positions = ratings.indptr[clients][:, None] + offsets
-    positions[offsets >= lengths[:, None]] = ratings.n_ratings
-    return positions
+BLOCK_SIZE = 8192  # padded ratings of a block, at most
+_BLOCK_NUMBERS = 1 << 17  # of the design matrix of a block
+_GROUP_NUMBERS = 1 << 20  # of the systems that are solved together
+_FEW_SYSTEMS = 64  # below it LAPACK, one system at a time, is faster
 
 
 def solve_users(
@@ -61,6 +30,8 @@ def solve_users(
     """Ridge regression of every client's targets on its items' rows.
 
     Solves ``(diag(ridge + extra_c) + sum w x x') z = ridge * prior_mean + sum w x y``.
+    Clients in ascending order of their number of ratings are the fastest: others are put
+    into that order first.
 
     Parameters
     ----------
@@ -81,34 +52,190 @@ def solve_users(
         Diagonals of the systems that were solved.
     residuals : ndarray of shape (n_ratings,)
     """
+    order = ratings.order_of_length()
+    if order is not None:
+        rows, indptr = ratings.rows_of(order)
+        ordered, extra = ratings.pick(rows, indptr), None if extra is None else extra[order]
+        solved = solve_users(ordered, design, targets[rows], ridge, prior_mean, extra)
+        return tuple(
+            _put(values, where) for values, where in zip(solved, (order, order, rows), strict=True)
+        )
     d, dtype = design.shape[1], design.dtype
-    rows = np.vstack([design, np.zeros((1, d), dtype=dtype)])
-    items = np.append(ratings.items, ratings.n_items)
-    targets = np.append(targets, dtype.type(0))
-    roots = None if ratings.weights is None else np.append(np.sqrt(ratings.weights), dtype.type(0))
     states = np.empty((ratings.n_clients, d), dtype=dtype)
     diagonals = np.empty_like(states)
-    residuals = np.empty(ratings.n_ratings + 1, dtype=dtype)
-    for clients in length_blocks(ratings.lengths):
-        positions = padded_positions(ratings, clients)
-        x, y = np.take(rows, items[positions], axis=0), targets[positions]
-        scaled_x, scaled_y = x, y
-        if roots is not None:
-            root = roots[positions]
-            scaled_x, scaled_y = x * root[:, :, None], y * root
-        gram = np.matmul(scaled_x.swapaxes(1, 2), scaled_x)
-        diagonal = np.einsum("cjj->cj", gram)  # a view
-        diagonal += ridge if extra is None else ridge + extra[clients]
-        right = np.matmul(scaled_y[:, None, :], scaled_x)[:, 0] + ridge * prior_mean
-        z = np.linalg.solve(gram, right[:, :, None])
-        states[clients], diagonals[clients] = z[:, :, 0], diagonal
-        residuals[positions] = y - np.matmul(x, z)[:, :, 0]
-    return states, diagonals, residuals[:-1]
+    residuals = np.empty(ratings.n_ratings, dtype=dtype)
+    padded = PaddedRows(ratings, design, targets)
+    group_size = max(_FEW_SYSTEMS, _GROUP_NUMBERS // ((d + 1) * max(1, d)))
+    for start in range(0, ratings.n_clients, group_size):
+        stop = min(start + group_size, ratings.n_clients)
+        group, blocks = slice(start, stop), padded.blocks(start, stop)
+        systems = padded.systems(blocks)
+        diagonal = np.einsum("cjj->cj", systems[:, :-1])  # a view
+        diagonal += ridge if extra is None else ridge + extra[group]
+        systems[:, -1] += ridge * prior_mean
+        diagonals[group] = diagonal
+        states[group] = solve_systems(systems)
+        padded.residuals(blocks, states[group], out=residuals)
+    return states, diagonals, residuals
 
 
-def inverse_gram(
-    ratings: ClientRatings, design: np.ndarray, diagonal: np.ndarray
-) -> np.ndarray:
+def _put(values: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Row ``j`` of ``values`` at position ``where[j]``."""
+    placed = np.empty_like(values)
+    placed[where] = values
+    return placed
+
+
+@dataclass(frozen=True)
+class Block:
+    """Clients with about the same number of ratings, padded to the longest.
+
+    Attributes
+    ----------
+    clients : slice
+        Their positions in the group of clients that is solved together.
+    ratings : slice
+        Positions of their ratings.
+    items : ndarray of shape (n_block, longest)
+        Items of their ratings; padding points one past the last item.
+    mask : ndarray of shape (n_block, longest) or None
+        What is not padding; None where nothing is.
+    """
+
+    clients: slice
+    ratings: slice
+    items: np.ndarray
+    mask: np.ndarray | None
+
+    def pad(self, values: np.ndarray, fill: float = 0) -> np.ndarray:
+        """Numbers of all ratings in the shape of this block, (n_block, longest)."""
+        return _pad(values[self.ratings], self.items.shape, self.mask, fill)
+
+
+def _pad(values: np.ndarray, shape: tuple, mask: np.ndarray | None, fill: float) -> np.ndarray:
+    """Consecutive ``values`` where ``mask`` is true, ``fill`` elsewhere."""
+    if mask is None:
+        return values.reshape(shape)
+    padded = np.full(shape, fill, dtype=values.dtype)
+    padded[mask] = values
+    return padded
+
+
+class PaddedRows:
+    """Rows of the design matrix, client by client, in blocks that stay in the cache.
+
+    Padding is rows of zeros. Each row ends with a place for the rating's target.
+
+    Parameters
+    ----------
+    ratings : ClientRatings
+        Clients in ascending order of their number of ratings.
+    design : ndarray of shape (n_items, d)
+    targets : ndarray of shape (n_ratings,)
+    """
+
+    def __init__(self, ratings: ClientRatings, design: np.ndarray, targets: np.ndarray):
+        self._indptr, self._lengths = ratings.indptr, ratings.lengths
+        self._items, self._targets = ratings.items.astype(np.intp), targets
+        self._roots = None if ratings.weights is None else np.sqrt(ratings.weights)
+        self._width = design.shape[1] + 1
+        self._table = np.zeros((len(design) + 1, self._width), dtype=design.dtype)
+        self._table[:-1, :-1] = design
+        self._size = min(BLOCK_SIZE, _BLOCK_NUMBERS // self._width)  # padded ratings
+        longest = max(self._size, self._lengths.max(initial=0))
+        self._buffer = np.empty((longest, self._width), dtype=design.dtype)
+
+    def blocks(self, start: int, stop: int) -> list[Block]:
+        """Blocks of the clients ``start:stop``, which are one group."""
+        blocks, first = [], start
+        while stop > first:
+            longest = int(self._lengths[stop - 1])
+            start = max(first, stop - max(1, self._size // max(1, longest)))
+            lengths = self._lengths[start:stop]
+            mask = None if lengths[0] == longest else np.arange(longest) < lengths[:, None]
+            ours = slice(self._indptr[start], self._indptr[stop])
+            shape, nothing = (stop - start, longest), len(self._table) - 1
+            items = _pad(self._items[ours], shape, mask, nothing)
+            blocks.append(Block(slice(start - first, stop - first), ours, items, mask))
+            stop = start
+        return blocks
+
+    def systems(self, blocks: list[Block]) -> np.ndarray:
+        """Sums of ``w x x'`` and, as a last row, of ``w y x``: shape (n_group, d + 1, d)."""
+        shape = (blocks[0].clients.stop, self._width, self._width - 1)
+        systems = np.empty(shape, dtype=self._table.dtype)
+        for block in blocks:
+            x = self._rows(block)
+            x[:, :, -1] = block.pad(self._targets)
+            if self._roots is not None:
+                x *= block.pad(self._roots)[:, :, None]
+            # The shapes differ: for x' x alone, matmul takes SYRK, which is slower.
+            np.matmul(x.swapaxes(1, 2), x[:, :, :-1], out=systems[block.clients])
+        return systems
+
+    def residuals(self, blocks: list[Block], states: np.ndarray, out: np.ndarray) -> None:
+        """Write ``y - x . z`` of the ratings of ``blocks`` to their places in ``out``."""
+        for block in blocks:
+            x, z = self._rows(block)[:, :, :-1], states[block.clients, :, None]
+            predictions = np.matmul(x, z)[:, :, 0]
+            ours = predictions.ravel() if block.mask is None else predictions[block.mask]
+            np.subtract(self._targets[block.ratings], ours, out=out[block.ratings])
+
+    def _rows(self, block: Block) -> np.ndarray:
+        """Rows of the ratings of a block, shape (n_block, longest, d + 1); good until the next."""
+        out = self._buffer[: block.items.size].reshape(*block.items.shape, self._width)
+        return np.take(self._table, block.items, axis=0, out=out, mode="clip")
+
+
+def solve_systems(systems: np.ndarray) -> np.ndarray:
+    """Solve many symmetric positive definite systems.
+
+    Parameters
+    ----------
+    systems : ndarray of shape (n_systems, d + 1, d)
+        Each matrix with its right side as a last row below it.
+
+    Returns
+    -------
+    solutions : ndarray of shape (n_systems, d)
+    """
+    d = systems.shape[2]
+    if len(systems) < _FEW_SYSTEMS:
+        return np.linalg.solve(systems[:, :d], systems[:, d, :, None])[:, :, 0]
+    lanes = np.empty((d + 1, d, len(systems)), dtype=systems.dtype)
+    for row in range(d + 1):
+        lanes[row, : row + 1] = systems[:, row, : row + 1].T
+    _factorise(lanes)
+    return _substitute_back(lanes).T
+
+
+def _factorise(lanes: np.ndarray) -> None:
+    """Cholesky factorisation in place, all systems (the last axis) in step.
+
+    The rows below the triangle, right sides, become the solutions of ``L y = b``.
+    """
+    d = lanes.shape[1]
+    smallest = d * np.finfo(lanes.dtype).eps
+    for j in range(d):
+        column = lanes[j:, j]
+        floor = smallest * column[0]
+        if j:
+            column -= np.einsum("ipc,pc->ic", lanes[j:, :j], lanes[j, :j])
+        # A pivot that rounding made negative stands for one that is next to zero.
+        column /= np.sqrt(np.maximum(column[0], floor))
+
+
+def _substitute_back(lanes: np.ndarray) -> np.ndarray:
+    """Solutions of ``L' z = y``, shape (d, n_systems)."""
+    d = lanes.shape[1]
+    solutions = lanes[d].copy()
+    for j in range(d - 1, -1, -1):
+        solutions[j] /= lanes[j, j]
+        solutions[:j] -= lanes[j, :j] * solutions[j]
+    return solutions
+
+
+def inverse_gram(ratings: ClientRatings, design: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
     """Inverse of ``diag(diagonal) + sum w x x'`` over all ratings, in float64.
 
     Parameters

@@ -17,6 +17,7 @@ from ._compat import (
     StrOptions,
     _fit_context,
 )
+from ._deployment import DeploymentMixin
 from ._explaining import ExplainingMixin
 from ._fitted import FittedStateMixin, History
 from ._parts import build_parts, build_sampler
@@ -30,6 +31,7 @@ from ._types import RoundContext
 
 class FederatedReconstructionMF(
     CallbackSupportMixin,
+    DeploymentMixin,
     ExplainingMixin,
     RecommendingMixin,
     ServingMixin,

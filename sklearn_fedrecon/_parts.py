@@ -6,6 +6,8 @@ name what it hands on, ``needs`` what it must be handed.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from sklearn.base import clone
 
 from ._round import RoundParts
@@ -55,7 +57,7 @@ PARTNERS = {
     RidgeReconstruction: {
         "support_query": "random",
         "client_update": "sgd",
-        "server_optimizer": "sgd",
+        "server_optimizer": "adam",
     },
     SGDReconstruction: {
         "support_query": "batch_parity",
@@ -130,7 +132,7 @@ def check_parts(parts: RoundParts) -> None:
         In one sentence, with what is needed and what was given.
     """
     chain = [parts.split, parts.reconstruction, parts.client_update, parts.server_optimizer]
-    for giver, taker in zip(chain[:-1], chain[1:], strict=True):
+    for giver, taker in pairwise(chain):
         missing = set(taker.needs) - set(giver.gives)
         if missing:
             raise ValueError(

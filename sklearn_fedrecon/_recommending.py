@@ -170,9 +170,7 @@ class RecommendingMixin:
             allowed[:] = False
             allowed[self._item_indices(candidates, "candidates")] = True
         if isinstance(exclude, str) and exclude != "rated":
-            raise ValueError(
-                f"exclude={exclude!r}: expected 'rated', None or a list of item ids."
-            )
+            raise ValueError(f"exclude={exclude!r}: expected 'rated', None or a list of item ids.")
         if exclude is not None and not isinstance(exclude, str):
             allowed[self._item_indices(exclude, "exclude")] = False
         return allowed
@@ -229,11 +227,11 @@ class RecommendingMixin:
         lengths = np.array([len(items) for items, _ in ranked])
         if (lengths < n).any():
             shortest = lengths.argmin()
+            whom = check_ids(users, "user").tolist()[shortest]
             raise ValueError(
                 f"n={n}, but for {np.count_nonzero(lengths < n)} of {len(lengths)} users fewer "
-                f"items are left, for {check_ids(users, 'user')[shortest]!r} only "
-                f"{lengths[shortest]}: lower n to that, or pass as_frame=True, which returns "
-                "the rows that there are."
+                f"items are left, for {whom!r} only {lengths[shortest]}: lower n to that, or "
+                "pass as_frame=True, which returns the rows that there are."
             )
 
     def _id_names(self) -> tuple[str, str]:

@@ -11,7 +11,6 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from ._encoding import (
-    IdIndex,
     check_ids,
     check_table,
     check_targets,
@@ -144,19 +143,6 @@ class ServingMixin:
         model = copy.copy(self)
         rated = replace(rated, clients=clients)
         model._set(self._merged_devices(everybody, rebuilt, rated))
-        return model
-
-    def forget_users(self):
-        """Return a copy with the server side only: what a deployment would hold.
-
-        Returns
-        -------
-        model : FederatedReconstructionMF
-            Shallow copy that knows no user.
-        """
-        check_is_fitted(self)
-        model = copy.copy(self)
-        model._set(self._no_devices())
         return model
 
     def _check_user(self, items, ratings, sample_weight):

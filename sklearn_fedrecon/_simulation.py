@@ -26,7 +26,8 @@ from ._types import (
 )
 from .communication import message_bytes, model_bytes
 
-CHUNK_SIZE = 65536  # ratings of the unit of parallel work
+CHUNK_SIZE = 131072  # ratings of the unit of parallel work
+_MANY_ITEMS = 8192  # above it, larger chunks: each sends a sum for every item
 _DIVERGED = 1e3  # times the loss of the first round
 
 
@@ -96,8 +97,9 @@ class ChunkMap:
         self, step: Callable[[ClientRatings], PartialSum], ratings: ClientRatings
     ) -> Iterator[PartialSum]:
         """Yield the partial sum of every chunk, in order."""
-        chunks = ratings.chunks(CHUNK_SIZE)
-        if self._workers == 1 or ratings.n_ratings <= CHUNK_SIZE:
+        size = int(CHUNK_SIZE * max(1, ratings.n_items / _MANY_ITEMS))
+        chunks = ratings.chunks(size)
+        if self._workers == 1 or ratings.n_ratings <= size:
             yield from map(step, chunks)
             return
         while wave := list(islice(chunks, 16 * self._workers)):  # bounds the memory of sums
@@ -178,6 +180,7 @@ def simulate(
     """
     sampler, n_clients = schedule.sampler, ratings.n_clients
     rate, before, first_loss = sampler.rate(n_clients), state, None
+    everyone = ratings.by_length() if rate >= 1 else ratings  # once, not in every round
     progress = _Progress(schedule, watching=held_out is not None or rate >= 1)
     for number in range(schedule.first_round, schedule.first_round + schedule.max_rounds):
         round_begin()
@@ -185,7 +188,7 @@ def simulate(
         sampled = sampler.sample(n_clients, context)
         cohort = sampler.survivors(sampled, context)
         everybody = len(cohort) == n_clients
-        members = ratings if everybody else ratings.take(cohort)
+        members = everyone if everybody else ratings.take(cohort)
         after, report = timed_round(members, len(sampled), state, parts, context, map_chunks)
         if first_loss is None and np.isfinite(report.measurements["loss"]):
             first_loss = report.measurements["loss"]

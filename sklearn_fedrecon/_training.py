@@ -90,8 +90,9 @@ class TrainingMixin:
 
     def _scale_bounds(self) -> tuple[float, float]:
         """Lowest and highest rating."""
-        bounds = np.asarray(self.rating_scale, dtype=float)
-        if bounds.shape != (2,) or not np.isfinite(bounds).all() or bounds[0] >= bounds[1]:
+        bounds = np.asarray(self.rating_scale)
+        numbers = bounds.shape == (2,) and bounds.dtype.kind in "iuf"
+        if not numbers or not np.isfinite(bounds).all() or bounds[0] >= bounds[1]:
             raise ValueError(
                 f"rating_scale={self.rating_scale!r}: expected two numbers, the lowest and the "
                 "highest rating."
@@ -182,18 +183,18 @@ class TrainingMixin:
 
     def _population(self, total_users: int | None, data: Encoded) -> int:
         """Size of the population that a cohort handed in belongs to."""
-        given = data.ratings.n_clients
+        known = len(data.users)
         if total_users is None:
-            return len(data.users)
+            return known
         if not isinstance(total_users, Integral):
             raise TypeError(
                 f"total_users={total_users!r} has to be a number of users, or None for all users "
                 "known."
             )
-        if total_users < given:
+        if total_users < known:
             raise ValueError(
-                f"total_users={total_users} is less than the {given} users given: it is the "
-                "size of the whole population, or None for all users known."
+                f"total_users={total_users} is less than the {known} users known by now: it is "
+                "the size of the whole population, or None for all users known."
             )
         return int(total_users)
 

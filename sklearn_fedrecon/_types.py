@@ -88,11 +88,28 @@ class ClientRatings:
 
     def take(self, positions: np.ndarray) -> ClientRatings:
         """Only the clients at ``positions``, in that order."""
-        lengths = self.lengths[positions]
+        return replace(self.pick(*self.rows_of(positions)), clients=self.clients[positions])
+
+    def rows_of(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Ratings of the clients at ``positions``, and the ``indptr`` that delimits them."""
+        starts = self.indptr[positions]
+        lengths = self.indptr[positions + 1] - starts
         indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        rows = np.repeat(self.indptr[positions] - indptr[:-1], lengths)
+        rows = np.repeat(starts - indptr[:-1], lengths)
         rows += np.arange(indptr[-1])
-        return replace(self.pick(rows, indptr), clients=self.clients[positions])
+        return rows, indptr
+
+    def order_of_length(self) -> np.ndarray | None:
+        """Clients in ascending order of their number of ratings; None where they are."""
+        lengths = self.lengths
+        if (lengths[1:] >= lengths[:-1]).all():
+            return None
+        return np.argsort(lengths, kind="stable")
+
+    def by_length(self) -> ClientRatings:
+        """The same clients in ascending order of their number of ratings."""
+        order = self.order_of_length()
+        return self if order is None else self.take(order)
 
     def span(self, start: int, stop: int) -> ClientRatings:
         """The clients ``start:stop`` as views, without a copy."""
@@ -178,7 +195,7 @@ class ServerModel:
     def residuals(self, ratings: ClientRatings) -> np.ndarray:
         """Ratings less global mean and item bias, shape (n_ratings,)."""
         offset = self.item_bias + self.dtype.type(self.global_mean)
-        return ratings.values - offset[ratings.items]
+        return ratings.values - np.take(offset, ratings.items)
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,7 @@ class ClientUpdates:
             statistics={name: blank(a, mask) for name, a in self.statistics.items()},
         )
 
+    @np.errstate(over="ignore", invalid="ignore")  # the server refuses what is not finite
     def sum(self) -> dict[str, np.ndarray]:
         """Messages times client weight, summed over the clients, in float64.
 
@@ -125,24 +126,25 @@ class ClientUpdates:
         """
         weighted = self.weights[:, None].astype(self.vectors.dtype)
         vectors = self.vectors * weighted
-        factors = self._by_item(self.coefficients) @ vectors
-        sums = {}
+        factors, totals = self._item_sums(self.coefficients, vectors, weighted)
+        sums = {"item_bias": totals} if self.bias is self.coefficients else {}
         if self.variances is not None:
             variances = self.variances * weighted
-            factors = factors - self.item_factors * (self._by_item(self.counts) @ variances)
             spread = np.diag(variances.sum(axis=0, dtype=np.float64))
             sums["second_moment"] = (vectors.T @ self.vectors).astype(np.float64) + spread
+            shrink, sums["counts"] = self._item_sums(self.counts, variances, weighted)
+            shrink *= self.item_factors
+            factors = np.subtract(factors, shrink, dtype=np.float64)
         if self.explicit is not None:
             data = np.repeat(weighted[:, 0], np.diff(self.indptr))
             rows = (self.items, np.arange(len(self.items)))
             shape = (len(self.item_factors), len(self.items))
             factors = factors + sparse.csr_array((data, rows), shape=shape) @ self.explicit
-        sums["item_factors"] = factors.astype(np.float64)
-        per_row = np.repeat(self.weights, np.diff(self.indptr))
+        sums["item_factors"] = factors.astype(np.float64, copy=False)
         for name, values in (("item_bias", self.bias), ("counts", self.counts)):
-            if values is not None:
-                n_items = len(self.item_factors)
-                sums[name] = np.bincount(self.items, values * per_row, minlength=n_items)
+            if values is not None and name not in sums:
+                per_row = values * np.repeat(self.weights, np.diff(self.indptr))
+                sums[name] = np.bincount(self.items, per_row, minlength=len(factors))
         for name, values in self.statistics.items():
             sums[name] = np.tensordot(self.weights.astype(np.float64), values, axes=1)
         return sums
@@ -163,7 +165,14 @@ class ClientUpdates:
             per_client += k * (k + 1) // 2
         return len(self.items), len(self.items) * per_row + self.n_clients * per_client
 
-    def _by_item(self, values: np.ndarray) -> sparse.csc_array:
-        """Items x clients matrix of one number a row."""
+    def _item_sums(
+        self, values: np.ndarray, vectors: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Sums over the rows of each item of ``values`` times the client's vector, and weight.
+
+        One product gives both: shapes (n_items, k), and (n_items,) in float64.
+        """
         shape = (len(self.item_factors), self.n_clients)
-        return sparse.csc_array((values, self.items, self.indptr), shape=shape)
+        by_item = sparse.csc_array((values, self.items, self.indptr), shape=shape)
+        sums = by_item @ np.hstack([vectors, weights])
+        return sums[:, :-1], sums[:, -1].astype(np.float64)

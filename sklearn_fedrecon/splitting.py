@@ -21,7 +21,46 @@ _COUNT = [Interval(Integral, 1, None, closed="left"), None]
 _SHUFFLE = ["boolean", StrOptions({"once"})]
 
 
-class NoSplit(BaseEstimator):
+class _Split(BaseEstimator):
+    """What the splits share: how a device goes through its ratings."""
+
+    gives = ("the support",)
+
+    def whole(self, ratings: ClientRatings, context: RoundContext) -> ClientRatings:
+        """Return all ratings in the order in which a device would process them.
+
+        Parameters
+        ----------
+        ratings : ClientRatings
+        context : RoundContext
+
+        Returns
+        -------
+        ratings : ClientRatings
+        """
+        if self.batch_size is None and self.max_ratings is None:
+            return ratings  # any order is as good
+        if self.shuffle:
+            ratings = self._shuffled(ratings, context)
+        elif self.max_ratings is not None:
+            ratings = _selected(ratings, _ranks(ratings) < self.max_ratings)
+        return replace(ratings, batch_size=self.batch_size)
+
+    def _shuffled(self, ratings: ClientRatings, context: RoundContext) -> ClientRatings:
+        """Every client's ratings in random order, and only so many as are allowed."""
+        number = 0 if self.shuffle == "once" else context.round
+        lengths = ratings.lengths
+        words = client_words(context.seed, Stream.SPLIT, number, ratings.clients, lengths)
+        owners = np.repeat(np.arange(ratings.n_clients, dtype=np.uint64), lengths)
+        half = np.uint64(32)
+        rows = np.argsort((owners << half) | (words >> half), kind="stable")
+        shuffled = ratings.pick(rows, ratings.indptr)
+        if self.max_ratings is None:
+            return shuffled
+        return _selected(shuffled, _ranks(shuffled) < self.max_ratings)
+
+
+class NoSplit(_Split):
     """All ratings of a client serve both as support and as query.
 
     Natural for closed-form reconstruction, whose posterior variance accounts for the
@@ -44,7 +83,6 @@ class NoSplit(BaseEstimator):
     NoSplit(batch_size=5, max_ratings=300)
     """
 
-    gives = ("the support",)
     _parameter_constraints = {  # noqa: RUF012
         "batch_size": _COUNT,
         "max_ratings": _COUNT,
@@ -73,22 +111,8 @@ class NoSplit(BaseEstimator):
         whole = self.whole(ratings, context)
         return whole, whole
 
-    def whole(self, ratings: ClientRatings, context: RoundContext) -> ClientRatings:
-        """Return all ratings in the order in which a device would process them.
 
-        Parameters
-        ----------
-        ratings : ClientRatings
-        context : RoundContext
-
-        Returns
-        -------
-        ratings : ClientRatings
-        """
-        return _processed(ratings, self, context)
-
-
-class BatchParitySplit(BaseEstimator):
+class BatchParitySplit(_Split):
     """Batches 0, 2, 4, ... of a client reconstruct, batches 1, 3, 5, ... update: as published.
 
     A client with a single batch has an empty query: it sends nothing, with weight zero. The
@@ -117,7 +141,6 @@ class BatchParitySplit(BaseEstimator):
     BatchParitySplit(max_ratings=300, shuffle='once')
     """
 
-    gives = ("the support",)
     _parameter_constraints = {  # noqa: RUF012
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "max_ratings": _COUNT,
@@ -147,22 +170,8 @@ class BatchParitySplit(BaseEstimator):
         even = _ranks(whole) // self.batch_size % 2 == 0
         return _selected(whole, even), _selected(whole, ~even)
 
-    def whole(self, ratings: ClientRatings, context: RoundContext) -> ClientRatings:
-        """Return all ratings in the order in which a device would process them.
 
-        Parameters
-        ----------
-        ratings : ClientRatings
-        context : RoundContext
-
-        Returns
-        -------
-        ratings : ClientRatings
-        """
-        return _processed(ratings, self, context)
-
-
-class RandomSplit(BaseEstimator):
+class RandomSplit(_Split):
     """Each client deals its ratings out at random, anew in every round.
 
     Parameters
@@ -183,7 +192,6 @@ class RandomSplit(BaseEstimator):
     RandomSplit(support_fraction=0.8)
     """
 
-    gives = ("the support",)
     _parameter_constraints = {  # noqa: RUF012
         "support_fraction": [Interval(Real, 0, 1, closed="both"), None],
         "batch_size": _COUNT,
@@ -213,49 +221,10 @@ class RandomSplit(BaseEstimator):
         if self.support_fraction is None:
             whole = self.whole(ratings, context)
             return whole, whole
-        whole = replace(_shuffled(ratings, self, context), batch_size=self.batch_size)
+        whole = replace(self._shuffled(ratings, context), batch_size=self.batch_size)
         sizes = np.ceil(self.support_fraction * whole.lengths - 1e-9)
         first = _ranks(whole) < np.repeat(sizes, whole.lengths)
         return _selected(whole, first), _selected(whole, ~first)
-
-    def whole(self, ratings: ClientRatings, context: RoundContext) -> ClientRatings:
-        """Return all ratings in the order in which a device would process them.
-
-        Parameters
-        ----------
-        ratings : ClientRatings
-        context : RoundContext
-
-        Returns
-        -------
-        ratings : ClientRatings
-        """
-        return _processed(ratings, self, context)
-
-
-def _processed(ratings: ClientRatings, split, context: RoundContext) -> ClientRatings:
-    """Ratings as a split has devices go through them; untouched where that is all the same."""
-    if split.batch_size is None and split.max_ratings is None:
-        return ratings
-    if split.shuffle:
-        ratings = _shuffled(ratings, split, context)
-    elif split.max_ratings is not None:
-        ratings = _selected(ratings, _ranks(ratings) < split.max_ratings)
-    return replace(ratings, batch_size=split.batch_size)
-
-
-def _shuffled(ratings: ClientRatings, split, context: RoundContext) -> ClientRatings:
-    """Every client's ratings in random order, and only so many of them as are allowed."""
-    number = 0 if split.shuffle == "once" else context.round
-    lengths = ratings.lengths
-    words = client_words(context.seed, Stream.SPLIT, number, ratings.clients, lengths)
-    owners = np.repeat(np.arange(ratings.n_clients, dtype=np.uint64), lengths)
-    half = np.uint64(32)
-    rows = np.argsort((owners << half) | (words >> half), kind="stable")
-    shuffled = ratings.pick(rows, ratings.indptr)
-    if split.max_ratings is None:
-        return shuffled
-    return _selected(shuffled, _ranks(shuffled) < split.max_ratings)
 
 
 def _ranks(ratings: ClientRatings) -> np.ndarray:

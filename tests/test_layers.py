@@ -5,7 +5,8 @@
 2. `_round` imports `_types` only and never asks what kind its parts are.
 3. `_simulation` imports `_round`, `metrics` and `communication`.
 4. `_estimator` may import everything, and so may the private modules that carry its methods;
-   nothing imports `_estimator` but the package itself and `presets`, which makes estimators.
+   nothing imports `_estimator` but what stands on it: the package itself, `presets`,
+   `persistence` and `_transformer`.
 5. Optional packages are imported inside functions; private or version-dependent parts of
    scikit-learn in `_compat` alone.
 """
@@ -42,13 +43,13 @@ PARTS = {
     "inspection",
     "metrics",
     "model_selection",
-    "persistence",
     "reconstruction",
     "sampling",
     "server_optimizers",
     "splitting",
 }
 OF_THE_ESTIMATOR = {
+    "_deployment",
     "_explaining",
     "_fitted",
     "_parts",
@@ -76,7 +77,9 @@ MAY_IMPORT = {
     **dict.fromkeys(OF_THE_ESTIMATOR, EVERYTHING),
     "_estimator": EVERYTHING,
     "presets": PARTS | {"_estimator"},
-    "__init__": EVERYTHING | {"_estimator", "presets"},
+    "persistence": EVERYTHING | {"_estimator"},
+    "_transformer": EVERYTHING | {"_estimator"},
+    "__init__": EVERYTHING | {"_estimator", "_transformer", "persistence", "presets"},
 }
 
 

@@ -204,6 +204,17 @@ def test_chunk_size_does_not_matter(size):
         race.round(t, size=size)
 
 
+@pytest.mark.parametrize("n_components", [0, 1, 5, 16])
+@pytest.mark.parametrize("fit_bias", [True, False])
+def test_many_clients(n_components, fit_bias):
+    n_clients = 150  # as many are solved in another way than a few
+    clients = loops(table(n_clients=n_clients, weights=True, repeats=True), n_clients)
+    clients[10] = clients[90] = []
+    race = Race(clients, n_components=n_components, fit_bias=fit_bias)
+    race.round(0)
+    race.round(1, size=700)
+
+
 @pytest.mark.parametrize("query", [None, slice(None)], ids=["no split", "query like support"])
 def test_more_ratings_than_a_block_holds(query):
     clients = loops(table(n_clients=120, n_items=160), 120)
@@ -431,19 +442,19 @@ def predictions(ratings, rounds, **options):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("per_round", [None, 4])
+@pytest.mark.parametrize("per_round", [None, 20])
 def test_scaling_the_ratings_scales_the_predictions(dtype, per_round):
-    rows = table(n_clients=30)
+    rows = table(n_clients=80)
     scaled = [(client, item, 20 * value, weight) for client, item, value, weight in rows]
-    one = predictions(arrays(loops(rows, 30), dtype=dtype), 10, per_round=per_round)
-    twenty = predictions(arrays(loops(scaled, 30), dtype=dtype), 10, per_round=per_round)
+    one = predictions(arrays(loops(rows, 80), dtype=dtype), 10, per_round=per_round)
+    twenty = predictions(arrays(loops(scaled, 80), dtype=dtype), 10, per_round=per_round)
     assert np.ptp(one) > 1
     np.testing.assert_allclose(twenty / 20, one, rtol=1e-3)
 
 
-@pytest.mark.parametrize("per_round", [None, 10])
+@pytest.mark.parametrize("per_round", [None, 20])
 def test_single_precision_is_enough(per_round):
-    clients = loops(table(n_clients=30, weights=True, repeats=True), 30)
+    clients = loops(table(n_clients=80, weights=True, repeats=True), 80)
     single, double = (
         predictions(arrays(clients, dtype=dtype), 20, per_round=per_round)
         for dtype in ("float32", "float64")
@@ -453,6 +464,7 @@ def test_single_precision_is_enough(per_round):
 
 EDGES = {
     "all ratings equal": [(client, item, 4.0, 1.0) for client in range(6) for item in range(5)],
+    "all ratings of many users equal": [(c, i, 4.0, 1.0) for c in range(140) for i in range(3)],
     "one user": [(0, item, 1.0 + item, 1.0) for item in range(5)],
     "one item": [(client, 0, 1.0 + client, 1.0) for client in range(6)],
     "one rating": [(0, 0, 3.0, 1.0)],
@@ -513,7 +525,15 @@ def fitted(rows, weights, **parameters):
 
 
 def simulated(
-    rows, sampler=None, *, split=None, fit_bias=True, n_components=3, rounds=6, n_items=N_ITEMS
+    rows,
+    sampler=None,
+    *,
+    rate=None,
+    split=None,
+    fit_bias=True,
+    n_components=3,
+    rounds=6,
+    n_items=N_ITEMS,
 ):
     """What the estimator has to have found: the model of the loops, and its users."""
     clients = [ratings for ratings in loops(rows) if ratings]
@@ -530,7 +550,7 @@ def simulated(
     )
     model = reference.Model(start.item_factors, mean, variance, fit_bias)
     sampler = sampler or FixedSampling()
-    rate = sampler.rate(n_clients)
+    rate = rate or sampler.rate(n_clients)
     for t in range(rounds):
         context = RoundContext(t, n_clients, rate, entropy)
         cohort = sampler.survivors(sampler.sample(n_clients, context), context)
@@ -574,17 +594,19 @@ def test_fit_with_cohorts(clients_per_round):
 
 
 @pytest.mark.parametrize(
-    ("sampling", "sampler"), [("fixed", FixedSampling), ("poisson", PoissonSampling)]
+    ("sampling", "sampler", "share"),
+    [("fixed", FixedSampling, 2 / 8), ("poisson", PoissonSampling, 0.3)],
 )
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_fit_with_cohorts_that_vary(sampling, sampler, dropout):
+def test_fit_with_cohorts_that_vary(sampling, sampler, share, dropout):
     rows = table(2)
     estimator = fitted(
         rows, False, clients_per_round=0.3, sampling=sampling, client_dropout=dropout, max_iter=15
     )
     if (sampling, dropout) != ("fixed", 0.0):
         assert len(np.unique(estimator.history_["clients"])) > 1
-    assert_fitted(estimator, *simulated(rows, sampler(0.3, dropout), rounds=15))
+    rate = share * (1 - dropout)  # 0.3 of the 8 users with ratings are 2
+    assert_fitted(estimator, *simulated(rows, sampler(0.3, dropout), rate=rate, rounds=15))
 
 
 @pytest.mark.parametrize(

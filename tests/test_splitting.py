@@ -90,6 +90,12 @@ def test_random_split_rounds_the_support_up(fraction, sizes):
     assert (support.lengths + query.lengths).tolist() == [0, 1, 2, 3, 5]
 
 
+def test_support_size_is_not_a_matter_of_rounding_errors():
+    assert 0.55 * 100 > 55
+    support, _ = RandomSplit(0.55).split(numbered([100]), CONTEXT)
+    assert support.n_ratings == 55
+
+
 def test_every_rating_is_as_likely_to_reconstruct():
     ratings = numbered([8] * 500)
     support, _ = RandomSplit(0.25).split(ratings, CONTEXT)

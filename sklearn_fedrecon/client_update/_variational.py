@@ -88,4 +88,7 @@ class VariationalUpdate(BaseEstimator):
 
 def _sum_by_client(ratings: ClientRatings, values: np.ndarray) -> np.ndarray:
     """Sums of a number per rating in float64, shape (n_clients,)."""
-    return np.bincount(ratings.owners(), values, minlength=ratings.n_clients)
+    sums, rated = np.zeros(ratings.n_clients), ratings.lengths > 0
+    starts = ratings.indptr[:-1][rated]
+    sums[rated] = np.add.reduceat(values, starts, dtype=np.float64)
+    return sums

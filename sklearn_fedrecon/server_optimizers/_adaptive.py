@@ -16,7 +16,7 @@ class Adam(GradientOptimizer):
 
     Parameters
     ----------
-    learning_rate : float, default=0.1
+    learning_rate : float, default=0.01
         Step size.
     beta_1 : float, default=0.9
         Decay of the mean of gradients, in [0, 1).
@@ -28,8 +28,8 @@ class Adam(GradientOptimizer):
     Examples
     --------
     >>> from sklearn_fedrecon.server_optimizers import Adam
-    >>> Adam(learning_rate=0.01)
-    Adam(learning_rate=0.01)
+    >>> Adam(learning_rate=0.03)
+    Adam(learning_rate=0.03)
     """
 
     _parameter_constraints = {  # noqa: RUF012
@@ -41,7 +41,7 @@ class Adam(GradientOptimizer):
 
     def __init__(
         self,
-        learning_rate: float = 0.1,
+        learning_rate: float = 0.01,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,

@@ -100,6 +100,8 @@ class NaturalGradient(BaseEstimator):
         model : ServerModel
         state : dict of str to ndarray
         """
+        if not aggregate["weight"] > 0:  # nobody of the cohort had a rating to learn from
+            return model, state
         step, memory = self._step_sizes(state, context)
         state = _running_averages(state, aggregate, memory, context)
         scale = float(aggregate["total_weight"]) / context.rate

@@ -1,0 +1,80 @@
+"""Run benchmarks: ``python -m benchmarks NAME ...``; ``--list`` shows the names."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from pathlib import Path
+
+from ._machine import describe_machine
+from ._measure import warn_if_busy
+from ._table import Table
+
+NAMES = (
+    "accuracy",
+    "round",
+    "cohort",
+    "memory",
+    "serving",
+    "jobs",
+    "imports",
+    "peers",
+    "paper_round",
+)
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run")
+    parser.add_argument("--list", action="store_true", help="list the benchmarks")
+    parser.add_argument("--repeats", type=int, help="runs of everything that is timed")
+    parser.add_argument("--components", type=int, nargs="+", help="values of n_components")
+    parser.add_argument("--ratings", type=int, nargs="+", help="sizes of make_ratings")
+    parser.add_argument("--users", type=int, nargs="+", help="sizes of the population")
+    parser.add_argument(
+        "--movielens", metavar="VARIANT", help="MovieLens ratings instead of make_ratings"
+    )
+    parser.add_argument("--large", action="store_true", help="with the sizes that take minutes")
+    parser.add_argument("--markdown", type=Path, help="also append the tables to this file")
+    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    options = parser.parse_args(arguments)
+    unknown = sorted(set(options.names) - set(NAMES))
+    if unknown:
+        parser.error(f"no benchmark is called {', '.join(unknown)}: --list shows their names")
+    if not options.names and not options.list:
+        parser.error("name a benchmark, or --list them")
+    return options
+
+
+def main() -> None:
+    options = parse_arguments()
+    if options.list:
+        for name in NAMES:
+            summary = importlib.import_module(f".{name}", __package__).__doc__.splitlines()[0]
+            print(f"{name:12} {summary}")
+        return
+    machine, results = describe_machine(), []
+    print(machine.text())
+    for name in options.names:
+        warn_if_busy()
+        for table in importlib.import_module(f".{name}", __package__).run(options):
+            table.command = " ".join(["python -m benchmarks", *sys.argv[1:]])
+            print("\n" + table.text(), flush=True)
+            results.append(table)
+            keep(results, machine, options)
+
+
+def keep(results: list[Table], machine, options: argparse.Namespace) -> None:
+    """Write what there is so far: a later benchmark may be interrupted."""
+    if options.markdown:
+        lines = [machine.text(), *(table.markdown() for table in results)]
+        options.markdown.write_text("\n\n".join(lines) + "\n", encoding="utf-8")
+    if options.json:
+        content = {"machine": machine.facts, "tables": [table.as_dict() for table in results]}
+        options.json.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""Arrays in a file that is written whole or not at all, and not believed when read.
+
+Needs NumPy only. An archive is an uncompressed ``.npz`` whose member ``checksum`` is the
+SHA-256 of all others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import os
+import secrets
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+CHECKSUM = "checksum"
+
+
+def write_archive(path: str | os.PathLike, arrays: dict[str, np.ndarray]) -> None:
+    """Write arrays; an existing file is replaced at once, after all is on disk.
+
+    The same arrays give the same bytes.
+
+    Parameters
+    ----------
+    path : str or path-like
+    arrays : dict of str to ndarray
+        Of any type that is not object.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    members = arrays | {CHECKSUM: _digest(arrays)}
+    try:
+        with open(temporary, "xb") as file:
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+                for name, array in members.items():
+                    entry = zipfile.ZipInfo(f"{name}.npy")  # dated 1980, like numpy.savez
+                    with archive.open(entry, "w", force_zip64=True) as member:
+                        np.lib.format.write_array(member, array, allow_pickle=False)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _flush_folder(path.parent)
+
+
+def read_archive(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Read the arrays of `write_archive`, each checked before memory is given to it.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    arrays : dict of str to ndarray
+
+    Raises
+    ------
+    ValueError
+        If the file is no such archive, or is not the one that was written.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            arrays = {_name(entry): _array(archive, entry) for entry in archive.infolist()}
+            repeated = len(archive.infolist()) - len(arrays)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # whatever zipfile and NumPy make of bytes that are not theirs
+        raise damaged(path, f"{type(error).__name__}: {error}") from error
+    if repeated:
+        raise damaged(path, "it has several members of one name")
+    stored = arrays.pop(CHECKSUM, None)
+    if stored is None or not np.array_equal(stored, _digest(arrays)):
+        raise damaged(path, "its contents do not match its checksum")
+    return arrays
+
+
+def damaged(path: str | os.PathLike, reason: str) -> ValueError:
+    """Return the error about a file that is not used."""
+    return ValueError(
+        f"{os.fspath(path)!r} is not a model file, or was cut off or changed after it was "
+        f"written ({reason}). Nothing was loaded: get the file again, or save the model anew."
+    )
+
+
+def _name(entry: zipfile.ZipInfo) -> str:
+    """Name of the array in a member of the archive."""
+    if not entry.filename.endswith(".npy"):
+        raise ValueError(f"unexpected member {entry.filename!r}")
+    return entry.filename[: -len(".npy")]
+
+
+def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
+    """One array, if it has the size that its header promises."""
+    if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
+        raise ValueError(f"{entry.filename} is compressed")
+    content = io.BytesIO(archive.read(entry))  # zipfile checks the member's own CRC here
+    major, _ = np.lib.format.read_magic(content)
+    read_header = {
+        1: np.lib.format.read_array_header_1_0,
+        2: np.lib.format.read_array_header_2_0,
+    }[major]
+    shape, by_column, dtype = read_header(content)
+    rest = content.read()
+    if dtype.hasobject or len(rest) != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"{entry.filename} has {len(rest)} bytes for {dtype} {shape}")
+    array = np.frombuffer(rest, dtype) if rest else np.empty(math.prod(shape), dtype)
+    return array.reshape(shape, order="F" if by_column else "C").copy(order="K")
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """SHA-256 of names, types, shapes and bytes, shape (32,)."""
+    total = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        total.update(repr((name, array.dtype.str, array.shape)).encode())
+        total.update(np.ascontiguousarray(array).tobytes())
+    return np.frombuffer(total.digest(), np.uint8)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a renaming last, where the system can say so."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,251 @@
+"""A fitted estimator to a file and back."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from .._encoding import IdIndex, check_ids
+from .._estimator import FederatedReconstructionMF
+from .._parts import build_parts
+from .._round import ServerState
+from .._types import ClientRatings, UserStates
+from ._archive import damaged, read_archive, write_archive
+from ._parameters import from_plain, to_plain
+from ._state import check_array, restored_state, state_arrays
+
+FORMAT, VERSION = "sklearn_fedrecon model", 1
+_TRAINED = "trained."
+_HISTORY = "history."
+
+
+def save_model(estimator, path, *, users=False) -> None:
+    """Save a fitted estimator, without pickle.
+
+    The file holds the server side: the items, the prior of the users, the history, the
+    parameters, and what further rounds continue from. The arrays of
+    `FederatedReconstructionMF.server_model` are in it under their names, for devices that
+    have nothing but NumPy. It is written beside ``path`` first and then put in its place,
+    so that there is never half a file.
+
+    Parameters
+    ----------
+    estimator : FederatedReconstructionMF
+        Fitted.
+    path : str or path-like
+        The file, by custom ending in ``.npz``. One that exists is replaced.
+    users : bool, default=False
+        Whether to save what the simulated devices hold as well: ids, factors, biases and
+        variances of all users, and which items each rated. Such a file is personal data:
+        it tells who is who and what they like, and ratings can be estimated from it.
+
+    Raises
+    ------
+    sklearn.exceptions.NotFittedError
+        If the estimator is not fitted.
+    TypeError
+        If a parameter or an id is of a kind that cannot be written without pickle.
+
+    See Also
+    --------
+    load_model : Read such a file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from sklearn_fedrecon import FederatedReconstructionMF
+    >>> from sklearn_fedrecon.datasets import make_ratings
+    >>> from sklearn_fedrecon.persistence import load_model, save_model
+    >>> X, y = make_ratings(
+    ...     n_users=80, n_items=40, n_ratings=1600, random_state=0, return_X_y=True
+    ... )
+    >>> model = FederatedReconstructionMF(n_components=4, random_state=0).fit(X, y)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_model(model, Path(folder) / "model.npz")
+    ...     loaded = load_model(Path(folder) / "model.npz")
+    >>> loaded.reconstruct_user([3, 5], [5, 1]).factors.shape
+    (4,)
+    >>> len(loaded.users_)
+    0
+    """
+    if not isinstance(estimator, FederatedReconstructionMF):
+        raise TypeError(f"Expected a FederatedReconstructionMF; got {estimator!r}.")
+    check_is_fitted(estimator)
+    parameters = estimator.get_params(deep=False)
+    catalogue = parameters.pop("items")
+    arrays, id_kinds = {}, {}
+    ids = {"items": estimator.items_}
+    if catalogue is not None:
+        ids["parameter.items"] = check_ids(catalogue, "items")
+    if users:
+        ids["users"] = estimator.users_
+        arrays |= _device_arrays(estimator)
+    for name, values in ids.items():
+        arrays[name], id_kinds[name] = _packed_ids(name, values)
+    arrays |= state_arrays(estimator._state, "") | state_arrays(estimator._trained, _TRAINED)
+    arrays |= {f"{_HISTORY}{name}": column for name, column in estimator.history_.items()}
+    if estimator.rating_scale is not None:
+        arrays["rating_scale"] = np.array(estimator._scale_bounds())
+    names = getattr(estimator, "feature_names_in_", None)
+    about = {
+        "format": FORMAT,
+        "version": VERSION,
+        "parameters": {name: to_plain(name, value) for name, value in parameters.items()},
+        "ids_as_objects": sorted(name for name, kind in id_kinds.items() if kind == "O"),
+        "history": list(estimator.history_),
+        "n_features_in": estimator.n_features_in_,
+        "feature_names_in": None if names is None else names.tolist(),
+        "seed": estimator._seed,
+        "target_dtype": np.dtype(estimator._target_dtype).name,
+    }
+    text = json.dumps(about, allow_nan=False, sort_keys=True).encode()
+    write_archive(path, arrays | {"about": np.frombuffer(text, np.uint8)})
+
+
+def load_model(path) -> FederatedReconstructionMF:
+    """Load what `save_model` wrote.
+
+    Nothing in a file is run, and a file that was cut off, damaged or changed without care
+    is refused. The checksum does not tell who wrote it: somebody who can change the file
+    can make another checksum.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+
+    Returns
+    -------
+    estimator : FederatedReconstructionMF
+        It predicts, and goes on training, bit for bit like the one that was saved. Without
+        the users, where these were not saved.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no file.
+    ValueError
+        If the file is not what it should be, with the reason.
+
+    See Also
+    --------
+    save_model : Write such a file.
+
+    Examples
+    --------
+    >>> from sklearn_fedrecon.persistence import load_model
+    >>> load_model("nothing.npz")
+    Traceback (most recent call last):
+    FileNotFoundError: ...
+    """
+    arrays = read_archive(path)
+    try:
+        about = json.loads(arrays.pop("about").tobytes())
+        if about["format"] != FORMAT:
+            raise ValueError(f"its format is {about['format']!r}")
+        if about["version"] == VERSION:
+            return _restored(arrays, about)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise damaged(path, str(error)) from error
+    raise ValueError(
+        f"{os.fspath(path)!r} has version {about['version']} of the format, and this release "
+        f"reads version {VERSION}: install the release of sklearn-fedrecon that wrote it."
+    )
+
+
+def _packed_ids(name: str, ids: np.ndarray) -> tuple[np.ndarray, str]:
+    """Ids as an array without objects, and the kind of type that they had."""
+    if ids.dtype.kind != "O":
+        return ids, ids.dtype.kind
+    packed = np.array(ids.tolist())
+    if packed.dtype.kind not in "US" or not np.array_equal(packed.astype(object), ids):
+        raise TypeError(
+            f"{name}: ids of type {type(ids[0]).__name__} such as {ids[0]!r} cannot be saved "
+            "without pickle: fit with numbers or strings (that do not end in a null)."
+        )
+    return packed, "O"
+
+
+def _device_arrays(estimator) -> dict[str, np.ndarray]:
+    """What the simulated devices hold, users' ids aside."""
+    indptr, items = estimator._rated
+    states = estimator._known_states()
+    arrays = {"user_states": states.states, "rated_starts": indptr, "rated_items": items}
+    return arrays if states.variances is None else arrays | {"user_variance": states.variances}
+
+
+def _restored(arrays: dict[str, np.ndarray], about: dict[str, Any]) -> FederatedReconstructionMF:
+    """The estimator; every error of what follows is one of the file."""
+    ids = {name: arrays[name] for name in ("items", "users", "parameter.items") if name in arrays}
+    ids |= {name: ids[name].astype(object) for name in about["ids_as_objects"]}
+    parameters = {name: from_plain(plain) for name, plain in about["parameters"].items()}
+    estimator = FederatedReconstructionMF(**parameters, items=ids.get("parameter.items"))
+    estimator._validate_params()
+    items = _index(ids["items"], "item")
+    state = restored_state(arrays, "", len(items))
+    trained = restored_state(arrays, _TRAINED, len(items))
+    for restored in (state, trained):
+        _check_optimizer(estimator, restored)
+    history = {name: arrays[f"{_HISTORY}{name}"] for name in about["history"]}
+    estimator._set(estimator._server_attributes(state, items))
+    estimator._set(
+        {
+            "_trained": trained,
+            "history_": history,
+            "n_iter_": len(history["round"]),
+            "n_features_in_": int(about["n_features_in"]),
+            "_seed": int(about["seed"]),
+            "_target_dtype": np.dtype(about["target_dtype"]),
+        }
+    )
+    if about["feature_names_in"] is not None:
+        estimator.feature_names_in_ = np.array(about["feature_names_in"], dtype=object)
+    devices = "users" in ids
+    estimator._set(
+        _devices(estimator, arrays, ids["users"]) if devices else estimator._no_devices()
+    )
+    return estimator
+
+
+def _index(ids: np.ndarray, name: str) -> IdIndex:
+    """Index of ids that must be valid and distinct."""
+    checked = check_ids(ids, name)
+    if len(IdIndex.fit(checked, name)) < len(checked):
+        raise ValueError(f"it names {name}s more than once")
+    return IdIndex(checked, name)
+
+
+def _check_optimizer(estimator, state: ServerState) -> None:
+    """Refuse memory of the optimizer that does not fit it."""
+    expected = build_parts(estimator).server_optimizer.init(state.model)
+    if expected.keys() != state.optimizer.keys():
+        raise ValueError(f"the optimizer remembers {sorted(state.optimizer)}")
+    for name, value in state.optimizer.items():
+        check_array(f"optimizer.{name}", value, expected[name].shape, "fi")
+
+
+def _devices(estimator, arrays: dict[str, np.ndarray], ids: np.ndarray) -> dict[str, Any]:
+    """Attributes of the simulated devices."""
+    users, model = _index(ids, "user"), estimator._state.model
+    shape = (len(users), len(model.user_prior_mean))
+    states = check_array("user_states", arrays["user_states"], shape, "f")
+    variances = arrays.get("user_variance")
+    if (variances is None) != (model.item_variance is None):
+        raise ValueError("only one of users and items has variances")
+    if variances is not None:
+        check_array("user_variance", variances, shape, "f")
+    indptr = check_array("rated_starts", arrays["rated_starts"], (len(users) + 1,), "i")
+    rated = arrays["rated_items"]
+    check_array("rated_items", rated, (int(indptr[-1]),), "i")
+    inside = len(rated) == 0 or (rated.min() >= 0 and rated.max() < model.n_items)
+    if indptr[0] != 0 or (np.diff(indptr) < 0).any() or not inside:
+        raise ValueError("it says of users that they rated what there is not")
+    ratings = ClientRatings(indptr, rated, np.zeros(0), model.n_items, np.arange(len(users)))
+    return estimator._device_attributes(
+        users, UserStates(states, variances), ratings, model.n_components
+    )

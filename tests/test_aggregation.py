@@ -1,0 +1,98 @@
+"""The mean over clients, and what is left out of it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sklearn_fedrecon._types import PartialSum, RoundContext
+from sklearn_fedrecon._updates import ClientUpdates
+from sklearn_fedrecon.aggregation import Mean
+
+CONTEXT = RoundContext(round=0, n_clients=10, rate=1.0, seed=0)
+ITEMS = [0, 2, 1, 2, 0]
+
+
+def updates(weights=(1.0, 3.0, 2.0)):
+    """Three clients that send 2, 1 and 2 rows for three items."""
+    return ClientUpdates(
+        indptr=np.array([0, 2, 3, 5]),
+        items=np.array(ITEMS),
+        coefficients=np.array([1.0, -2.0, 0.5, 3.0, 4.0]),
+        vectors=np.array([[1.0, 2.0], [3.0, 4.0], [5.0, -6.0]]),
+        item_factors=np.zeros((3, 2)),
+        weights=np.array(weights),
+        bias=np.arange(5.0),
+        statistics={"noise": np.array([0.1, 0.2, 0.3])},
+        measurements={"loss": np.array([1.0, 2.0, 3.0])},
+    )
+
+
+def aggregate(*chunks):
+    """Everything from the devices to the mean; the state has to come through."""
+    part, state = Mean(), {"kept": 1}
+    total = part.combine([part.encode(chunk, CONTEXT) for chunk in chunks])
+    mean, after, measured = part.finish(total, state, CONTEXT)
+    assert after is state
+    return mean, measured
+
+
+def test_weighted_mean():
+    mean, measured = aggregate(updates())
+    rows = [[1, 2], [-2, -4], [1.5, 2], [15, -18], [20, -24]]
+    factors, bias = np.zeros((3, 2)), np.zeros(3)
+    for row, (item, weight) in enumerate(zip(ITEMS, [1, 1, 3, 2, 2], strict=True)):
+        factors[item] += weight * np.array(rows[row]) / 6
+        bias[item] += weight * row / 6
+    np.testing.assert_allclose(mean["item_factors"], factors, rtol=1e-14)
+    np.testing.assert_allclose(mean["item_bias"], bias, rtol=1e-14)
+    assert mean["noise"] == pytest.approx((0.1 + 3 * 0.2 + 2 * 0.3) / 6)
+    assert mean["total_weight"] == 6
+    assert (measured["loss"], measured["rejected"], measured["finite"]) == (6.0, 0.0, True)
+
+
+def test_chunks_are_added():
+    one, _ = aggregate(updates())
+    two, measured = aggregate(updates(), updates())
+    for name in ("item_factors", "item_bias", "noise"):
+        np.testing.assert_allclose(two[name], one[name], rtol=1e-14)
+    assert (two["total_weight"], measured["loss"]) == (12, 12)
+
+
+def test_chunks_are_added_in_their_order():
+    # In double precision the order shows: 1e16 + 1 - 1e16 is 0, and 1e16 - 1e16 + 1 is 1.
+    def chunk(value):
+        return PartialSum({"a": np.array(value)}, 1.0)
+
+    part = Mean()
+    assert part.combine(iter([chunk(1e16), chunk(1.0), chunk(-1e16)])).sums["a"] == 0
+    assert part.combine(iter([chunk(1e16), chunk(-1e16), chunk(1.0)])).sums["a"] == 1
+
+
+def test_a_client_that_is_not_finite_has_weight_zero():
+    broken = updates()
+    broken.coefficients[2] = np.inf  # the only row of the second client
+    mean, measured = aggregate(broken)
+    without, _ = aggregate(updates(weights=(1.0, 0.0, 2.0)))
+    assert mean.keys() == without.keys()
+    for name, value in without.items():
+        assert np.array_equal(mean[name], value), name
+    assert (measured["rejected"], measured["finite"]) == (1.0, True)
+
+
+def test_weight_zero_in_total_means_zero():
+    mean, measured = aggregate(updates(weights=(0.0, 0.0, 0.0)))
+    assert mean["total_weight"] == 0
+    assert all(not value.any() for value in mean.values())
+    assert measured["finite"]
+
+
+def test_a_sum_that_overflows_is_reported():
+    huge = replace(updates(), statistics={"noise": np.full(3, 1e308)})
+    with np.errstate(over="ignore"):
+        _, measured = aggregate(huge, huge)
+    assert not measured["finite"]
+
+
+def test_no_state():
+    assert Mean().init(None) == {}
