@@ -22,6 +22,7 @@ NAMES = (
     "imports",
     "peers",
     "paper_round",
+    "paper_reproduction",
 )
 
 
@@ -38,6 +39,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--large", action="store_true", help="with the sizes that take minutes")
     parser.add_argument("--markdown", type=Path, help="also append the tables to this file")
+    parser.add_argument("--figure", type=Path, help="also draw the curves to this file")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args(arguments)
     unknown = sorted(set(options.names) - set(NAMES))

@@ -32,7 +32,7 @@ nitpicky = True
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
-    "ignore_pattern": r"quickstart\.py",  # shown as it is, in "Getting started"
+    "ignore_pattern": r"(^|/)(?!plot_)\w+\.py$",  # shown as they are, elsewhere
     "show_memory": False,
     "download_all_examples": False,
 }
@@ -41,6 +41,14 @@ html_theme = "pydata_sphinx_theme"
 html_title = project
 html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False}
 html_show_sourcelink = False
+html_static_path = ["_static"]
+html_css_files = ["narrow.css"]
+
+
+SCIKIT_LEARN_LABELS = {  # in docstrings that are inherited
+    "metadata_routing": "metadata_routing.html",
+    "r2_score": "modules/model_evaluation.html#r2-score",
+}
 
 
 def link_scikit_learn(app, env, node, content):
@@ -50,6 +58,8 @@ def link_scikit_learn(app, env, node, content):
         address = f"{site}/modules/generated/{target}.html"
     elif node.get("reftype") == "term":
         address = f"{site}/glossary.html#term-{target.replace(' ', '-')}"
+    elif node.get("reftype") == "ref" and target in SCIKIT_LEARN_LABELS:
+        address = f"{site}/{SCIKIT_LEARN_LABELS[target]}"
     else:
         return None
     return nodes.reference("", "", content, internal=False, refuri=address)

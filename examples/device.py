@@ -50,4 +50,6 @@ if __name__ == "__main__":
     own = {sent["items"].dtype.type(item): float(rating) for item, _, rating in pairs}
     scores = predict(sent, reconstruct(sent, own.keys(), list(own.values())))
     for best in np.argsort(-scores)[:10]:
-        print(f"{sent['items'][best]}  {scores[best]:.2f}{'  rated' * (sent['items'][best] in own)}")
+        print(
+            f"{sent['items'][best]}  {scores[best]:.2f}{'  rated' * (sent['items'][best] in own)}"
+        )

@@ -8,6 +8,7 @@ exists outside one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -15,13 +16,15 @@ from ._types import ClientRatings, ServerModel, SupportStatistics, UserStates
 
 BLOCK_SIZE = 8192  # padded ratings of a block, at most
 _BLOCK_NUMBERS = 1 << 17  # of the design matrix of a block
-_GROUP_NUMBERS = 1 << 20  # of the systems that are solved together
+_GROUP_NUMBERS = 1 << 21  # of the systems that are solved together
 _FEW_SYSTEMS = 64  # below it LAPACK, one system at a time, is faster
+_SMALL_PRODUCT = 10**6  # multiplications up to which OpenBLAS does without packing
+_SYRK_WIDTH = 90  # from it on, half of the multiplications is worth more than that
 
 
 def solve_users(
     ratings: ClientRatings,
-    design: np.ndarray,
+    table: np.ndarray,
     targets: np.ndarray,
     ridge: np.ndarray,
     prior_mean: np.ndarray,
@@ -36,8 +39,8 @@ def solve_users(
     Parameters
     ----------
     ratings : ClientRatings
-    design : ndarray of shape (n_items, d)
-        The rows ``x_i``.
+    table : ndarray of shape (n_items + 1, d + 1)
+        The rows ``x_i``, as `ServerModel.table` has them.
     targets : ndarray of shape (n_ratings,)
         The values ``y``.
     ridge : ndarray of shape (d,)
@@ -56,23 +59,24 @@ def solve_users(
     if order is not None:
         rows, indptr = ratings.rows_of(order)
         ordered, extra = ratings.pick(rows, indptr), None if extra is None else extra[order]
-        solved = solve_users(ordered, design, targets[rows], ridge, prior_mean, extra)
+        solved = solve_users(ordered, table, targets[rows], ridge, prior_mean, extra)
         return tuple(
             _put(values, where) for values, where in zip(solved, (order, order, rows), strict=True)
         )
-    d, dtype = design.shape[1], design.dtype
+    d, dtype = table.shape[1] - 1, table.dtype
     states = np.empty((ratings.n_clients, d), dtype=dtype)
     diagonals = np.empty_like(states)
     residuals = np.empty(ratings.n_ratings, dtype=dtype)
-    padded = PaddedRows(ratings, design, targets)
-    group_size = max(_FEW_SYSTEMS, _GROUP_NUMBERS // ((d + 1) * max(1, d)))
-    for start in range(0, ratings.n_clients, group_size):
-        stop = min(start + group_size, ratings.n_clients)
+    padded = PaddedRows(ratings, table, targets)
+    n_groups = -(-ratings.n_clients * (d + 1) ** 2 // _GROUP_NUMBERS)
+    n_groups = min(n_groups, ratings.n_clients)
+    bounds = np.linspace(0, ratings.n_clients, n_groups + 1).astype(int)
+    for start, stop in pairwise(bounds.tolist()):
         group, blocks = slice(start, stop), padded.blocks(start, stop)
         systems = padded.systems(blocks)
-        diagonal = np.einsum("cjj->cj", systems[:, :-1])  # a view
+        diagonal = np.einsum("cjj->cj", systems[:, :d, :d])  # a view
         diagonal += ridge if extra is None else ridge + extra[group]
-        systems[:, -1] += ridge * prior_mean
+        systems[:, d, :d] += ridge * prior_mean
         diagonals[group] = diagonal
         states[group] = solve_systems(systems)
         padded.residuals(blocks, states[group], out=residuals)
@@ -100,12 +104,15 @@ class Block:
         Items of their ratings; padding points one past the last item.
     mask : ndarray of shape (n_block, longest) or None
         What is not padding; None where nothing is.
+    n_pieces : int
+        Equal pieces that the ratings of a client are multiplied in.
     """
 
     clients: slice
     ratings: slice
     items: np.ndarray
     mask: np.ndarray | None
+    n_pieces: int = 1
 
     def pad(self, values: np.ndarray, fill: float = 0) -> np.ndarray:
         """Numbers of all ratings in the shape of this block, (n_block, longest)."""
@@ -130,47 +137,53 @@ class PaddedRows:
     ----------
     ratings : ClientRatings
         Clients in ascending order of their number of ratings.
-    design : ndarray of shape (n_items, d)
+    table : ndarray of shape (n_items + 1, d + 1)
     targets : ndarray of shape (n_ratings,)
     """
 
-    def __init__(self, ratings: ClientRatings, design: np.ndarray, targets: np.ndarray):
+    def __init__(self, ratings: ClientRatings, table: np.ndarray, targets: np.ndarray):
         self._indptr, self._lengths = ratings.indptr, ratings.lengths
         self._items, self._targets = ratings.items.astype(np.intp), targets
         self._roots = None if ratings.weights is None else np.sqrt(ratings.weights)
-        self._width = design.shape[1] + 1
-        self._table = np.zeros((len(design) + 1, self._width), dtype=design.dtype)
-        self._table[:-1, :-1] = design
+        self._table, self._width = table, table.shape[1]
         self._size = min(BLOCK_SIZE, _BLOCK_NUMBERS // self._width)  # padded ratings
-        longest = max(self._size, self._lengths.max(initial=0))
-        self._buffer = np.empty((longest, self._width), dtype=design.dtype)
+        self._piece = _SMALL_PRODUCT // self._width**2  # of one client
+        longest = self._lengths.max(initial=0)
+        rows = max(self._size, longest + longest // self._piece + 1)
+        self._buffer = np.empty((rows, self._width), dtype=table.dtype)
 
     def blocks(self, start: int, stop: int) -> list[Block]:
         """Blocks of the clients ``start:stop``, which are one group."""
         blocks, first = [], start
         while stop > first:
             longest = int(self._lengths[stop - 1])
+            n_pieces = max(1, -(-longest // self._piece))
+            longest = -(-longest // n_pieces) * n_pieces
             start = max(first, stop - max(1, self._size // max(1, longest)))
             lengths = self._lengths[start:stop]
             mask = None if lengths[0] == longest else np.arange(longest) < lengths[:, None]
             ours = slice(self._indptr[start], self._indptr[stop])
-            shape, nothing = (stop - start, longest), len(self._table) - 1
-            items = _pad(self._items[ours], shape, mask, nothing)
-            blocks.append(Block(slice(start - first, stop - first), ours, items, mask))
+            items = _pad(self._items[ours], (stop - start, longest), mask, len(self._table) - 1)
+            blocks.append(Block(slice(start - first, stop - first), ours, items, mask, n_pieces))
             stop = start
         return blocks
 
     def systems(self, blocks: list[Block]) -> np.ndarray:
-        """Sums of ``w x x'`` and, as a last row, of ``w y x``: shape (n_group, d + 1, d)."""
-        shape = (blocks[0].clients.stop, self._width, self._width - 1)
+        """Sums of ``w x x'`` and, below and beside them, of ``w y x``.
+
+        Returns
+        -------
+        systems : ndarray of shape (n_group, d + 1, d + 1)
+            The last column may be anything.
+        """
+        shape = (blocks[0].clients.stop, self._width, self._width)
         systems = np.empty(shape, dtype=self._table.dtype)
         for block in blocks:
             x = self._rows(block)
             x[:, :, -1] = block.pad(self._targets)
             if self._roots is not None:
                 x *= block.pad(self._roots)[:, :, None]
-            # The shapes differ: for x' x alone, matmul takes SYRK, which is slower.
-            np.matmul(x.swapaxes(1, 2), x[:, :, :-1], out=systems[block.clients])
+            _multiply(x, block.n_pieces, out=systems[block.clients])
         return systems
 
     def residuals(self, blocks: list[Block], states: np.ndarray, out: np.ndarray) -> None:
@@ -187,24 +200,43 @@ class PaddedRows:
         return np.take(self._table, block.items, axis=0, out=out, mode="clip")
 
 
+def _multiply(x: np.ndarray, n_pieces: int, out: np.ndarray) -> None:
+    """Products ``x' x`` of many matrices, the last column of the products left out.
+
+    Products of two shapes are computed by GEMM, which for small ones is faster than SYRK,
+    although it computes both triangles.
+    """
+    n, _, width = x.shape
+    if width >= _SYRK_WIDTH:
+        np.matmul(x.swapaxes(1, 2), x, out=out)
+    elif n_pieces == 1:
+        np.matmul(x.swapaxes(1, 2), x[:, :, :-1], out=out[:, :, :-1])
+    else:
+        pieces = x.reshape(n * n_pieces, -1, width)
+        products = np.matmul(pieces.swapaxes(1, 2), pieces[:, :, :-1])
+        products = products.reshape(n, n_pieces, width, width - 1)
+        np.add.reduce(products, axis=1, out=out[:, :, :-1])
+
+
 def solve_systems(systems: np.ndarray) -> np.ndarray:
     """Solve many symmetric positive definite systems.
 
     Parameters
     ----------
-    systems : ndarray of shape (n_systems, d + 1, d)
-        Each matrix with its right side as a last row below it.
+    systems : ndarray of shape (n_systems, d + 1, d) or (n_systems, d + 1, d + 1)
+        Each matrix with its right side as a last row below it. A further column is ignored,
+        and so is what is above the diagonal.
 
     Returns
     -------
     solutions : ndarray of shape (n_systems, d)
     """
-    d = systems.shape[2]
+    d = systems.shape[1] - 1
     if len(systems) < _FEW_SYSTEMS:
-        return np.linalg.solve(systems[:, :d], systems[:, d, :, None])[:, :, 0]
+        return np.linalg.solve(systems[:, :d, :d], systems[:, d, :d, None])[:, :, 0]
     lanes = np.empty((d + 1, d, len(systems)), dtype=systems.dtype)
     for row in range(d + 1):
-        lanes[row, : row + 1] = systems[:, row, : row + 1].T
+        lanes[row, : row + 1] = systems[:, row, : min(row + 1, d)].T
     _factorise(lanes)
     return _substitute_back(lanes).T
 
@@ -222,7 +254,9 @@ def _factorise(lanes: np.ndarray) -> None:
         if j:
             column -= np.einsum("ipc,pc->ic", lanes[j:, :j], lanes[j, :j])
         # A pivot that rounding made negative stands for one that is next to zero.
-        column /= np.sqrt(np.maximum(column[0], floor))
+        pivot = np.sqrt(np.maximum(column[0], floor))
+        column[1:] /= pivot
+        column[0] = pivot
 
 
 def _substitute_back(lanes: np.ndarray) -> np.ndarray:

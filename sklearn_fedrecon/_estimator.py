@@ -18,13 +18,15 @@ from ._compat import (
     _fit_context,
 )
 from ._deployment import DeploymentMixin
+from ._distribution import ChunkMap
 from ._explaining import ExplainingMixin
 from ._fitted import FittedStateMixin, History
+from ._html import DocumentationLinkMixin
 from ._parts import build_parts, build_sampler
 from ._random import root_seed
 from ._recommending import RecommendingMixin
 from ._serving import ServingMixin
-from ._simulation import ChunkMap, timed_round
+from ._simulation import timed_round
 from ._training import TrainingMixin
 from ._types import RoundContext
 
@@ -32,6 +34,7 @@ from ._types import RoundContext
 class FederatedReconstructionMF(
     CallbackSupportMixin,
     DeploymentMixin,
+    DocumentationLinkMixin,
     ExplainingMixin,
     RecommendingMixin,
     ServingMixin,
@@ -297,12 +300,20 @@ class FederatedReconstructionMF(
             state, history = self._start(train, parts, seed), History()
         schedule = self._schedule(sampler, train.n_clients, seed, len(history))
         callbacks = FitCallbacks(self, schedule.max_rounds, X=X, y=y, sample_weight=sample_weight)
+        population = train.by_length() if sampler.rate(train.n_clients) >= 1 else train
+        served = population if train is data.ratings else data.ratings
         with ChunkMap(self.n_jobs) as mapper:
             finish = partial(
-                self._finish, data=data, parts=parts, seed=seed, history=history, mapper=mapper
+                self._finish,
+                data=data,
+                served=served,
+                parts=parts,
+                seed=seed,
+                history=history,
+                mapper=mapper,
             )
             state = self._run(
-                train, held_out, state, parts, schedule, callbacks, history, finish, mapper
+                population, held_out, state, parts, schedule, callbacks, history, finish, mapper
             )
             self._set(finish(state))
         callbacks.fit_end()
@@ -351,10 +362,17 @@ class FederatedReconstructionMF(
         rate = cohort.n_clients / population
         context = RoundContext(len(history), population, rate, seed, streaming=begun)
         finish = partial(
-            self._finish, data=data, parts=parts, seed=seed, history=history, streaming=begun
+            self._finish,
+            data=data,
+            served=cohort,
+            parts=parts,
+            seed=seed,
+            history=history,
+            streaming=begun,
         )
         with ChunkMap(self.n_jobs) as mapper:
-            state, report = timed_round(cohort, cohort.n_clients, state, parts, context, mapper)
+            placed, summed = mapper.place(cohort), mapper.summed(parts.aggregator.combine)
+            state, report = timed_round(placed, cohort.n_clients, state, parts, context, summed)
             self._record(report, history, cohort.n_clients, report.round + 1)
             self._set(finish(state, mapper=mapper))
         return self

@@ -150,21 +150,16 @@ class History:
 
     @staticmethod
     def line(report: RoundReport, last: int) -> str:
-        """One tidy line about a round."""
+        """One tidy line about a round, columns below each other, within 80 characters."""
         numbers = report.measurements
-        parts = [
-            f"round {report.round + 1:>{len(str(last))}}/{last}",
-            f"{report.clients} clients",
-            f"training RMSE {numbers['training_rmse']:.4f}",
-        ]
+        error = f"RMSE {numbers['training_rmse']:.4f}"
         if "validation_rmse" in numbers:
-            parts.append(f"held-out RMSE {numbers['validation_rmse']:.4f}")
-        parts += [
-            f"down {numbers['bytes_down'] / 1e6:.1f} MB",
-            f"up {numbers['bytes_up'] / 1e6:.1f} MB",
-            f"{numbers['wall_seconds']:.2f} s",
-        ]
-        return "  ".join(parts)
+            error += f" (held out {numbers['validation_rmse']:.4f})"
+        megabytes = (numbers["bytes_down"] + numbers["bytes_up"]) / 1e6
+        return (
+            f"round {report.round + 1:>{len(str(last))}}/{last} {report.clients:>6} clients  "
+            f"{error} {megabytes:>7.1f} MB {numbers['wall_seconds']:>6.2f} s"
+        )
 
 
 def extended(state: ServerState, fresh: ServerModel, optimizer) -> ServerState:

@@ -200,6 +200,8 @@ class RecommendingMixin:
 
     def _each_known(self, users) -> Iterator[tuple[np.ndarray, Any, np.ndarray]]:
         """Factors, bias and rated items of known users, one after the other."""
+        if len(users) == 0:
+            raise ValueError("user is an empty list: expected one user at least.")
         for index in self._user_index.encode_known(check_ids(users, "user")):
             yield self._known_for_serving(index)
 
@@ -208,7 +210,7 @@ class RecommendingMixin:
         if isinstance(user, Mapping) and not isinstance(user, Bunch):
             user = self.reconstruct_user(list(user.keys()), list(user.values()))
         if isinstance(user, Bunch):
-            return user.factors, user.bias, self._item_indices(user["items"], "items")
+            return user.factors, user.bias, self._item_indices(user.rated_items, "rated_items")
         index = self._user_index.encode(check_ids([user], "user"))[0]
         if index < 0:
             raise ValueError(

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
+from ._distribution import ChunkMap
 from ._encoding import (
     check_ids,
     check_table,
@@ -18,7 +19,7 @@ from ._encoding import (
     encode_ratings,
 )
 from ._parts import build_parts
-from ._simulation import ChunkMap, rebuild_users
+from ._simulation import rebuild_users
 from ._types import ClientRatings, UserStates
 from .exceptions import ColdStartWarning
 
@@ -83,7 +84,7 @@ class ServingMixin:
         Returns
         -------
         user : Bunch
-            ``items`` (n_ratings,), ``factors`` (n_components,), ``bias`` (float) and
+            ``rated_items`` (n_ratings,), ``factors`` (n_components,), ``bias`` (float) and
             ``variance`` (n_components + fit_bias,), None where the parts give none. It can
             be handed to `recommend`.
 
@@ -99,7 +100,8 @@ class ServingMixin:
         users = self._rebuild(rated)
         variance = None if users.variances is None else users.variances[0]
         bias = float(users.bias(k)[0])
-        return Bunch(items=items, factors=users.factors(k)[0], bias=bias, variance=variance)
+        factors = users.factors(k)[0]
+        return Bunch(rated_items=items, factors=factors, bias=bias, variance=variance)
 
     def personalize(self, X, y, sample_weight=None):
         """Return a copy that also knows the users of a table, the items left as they are.

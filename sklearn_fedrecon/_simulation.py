@@ -7,14 +7,11 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 
 import numpy as np
-from joblib import effective_n_jobs
 from sklearn.exceptions import ConvergenceWarning
 
 from ._blocks import linear_predictions
-from ._compat import Parallel, delayed, single_threaded_blas
 from ._round import RoundParts, ServerState, run_round
 from ._types import (
     ClientRatings,
@@ -26,8 +23,7 @@ from ._types import (
 )
 from .communication import message_bytes, model_bytes
 
-CHUNK_SIZE = 131072  # ratings of the unit of parallel work
-_MANY_ITEMS = 8192  # above it, larger chunks: each sends a sum for every item
+_EXCHANGE_SIZE = 1 << 20  # ratings that the first exchange takes at once
 _DIVERGED = 1e3  # times the loss of the first round
 
 
@@ -64,54 +60,6 @@ class HeldOut:
     query: ClientRatings
 
 
-class ChunkMap:
-    """Client steps over chunks of clients, shared where there is enough to share.
-
-    One pool serves all rounds. Only the model travels to the workers and only sums come
-    back, in the order of the chunks, so the result does not depend on the workers.
-
-    Parameters
-    ----------
-    n_jobs : int or None
-        As everywhere in scikit-learn; threads unless a joblib backend is chosen.
-    """
-
-    def __init__(self, n_jobs: int | None = None):
-        self.n_jobs = n_jobs
-
-    def __enter__(self) -> ChunkMap:
-        self._blas = single_threaded_blas()
-        self._blas.__enter__()
-        self._workers = effective_n_jobs(self.n_jobs)
-        self._pool = Parallel(n_jobs=self.n_jobs, prefer="threads")
-        if self._workers > 1:
-            self._pool.__enter__()
-        return self
-
-    def __exit__(self, *exception) -> None:
-        if self._workers > 1:
-            self._pool.__exit__(*exception)
-        self._blas.__exit__(*exception)
-
-    def __call__(
-        self, step: Callable[[ClientRatings], PartialSum], ratings: ClientRatings
-    ) -> Iterator[PartialSum]:
-        """Yield the partial sum of every chunk, in order."""
-        size = int(CHUNK_SIZE * max(1, ratings.n_items / _MANY_ITEMS))
-        chunks = ratings.chunks(size)
-        if self._workers == 1 or ratings.n_ratings <= size:
-            yield from map(step, chunks)
-            return
-        while wave := list(islice(chunks, 16 * self._workers)):  # bounds the memory of sums
-            yield from self._pool(delayed(_limited)(step, chunk) for chunk in wave)
-
-
-def _limited(step: Callable, chunk: ClientRatings) -> PartialSum:
-    """One step with one BLAS thread, in whatever process the worker lives."""
-    with single_threaded_blas():
-        return step(chunk)
-
-
 def first_exchange(ratings: ClientRatings) -> tuple[float, float]:
     """Mean and standard deviation of all ratings, from three numbers of every client.
 
@@ -127,6 +75,17 @@ def first_exchange(ratings: ClientRatings) -> tuple[float, float]:
     scale : float
         One where the ratings are all equal.
     """
+    messages = [_moments(chunk) for chunk in ratings.chunks(_EXCHANGE_SIZE)]
+    weight, means, squares = map(np.concatenate, zip(*messages, strict=True))
+    mean = weight @ means / weight.sum()
+    variance = (squares.sum() + weight @ (means - mean) ** 2) / weight.sum()
+    scale = np.sqrt(variance)
+    negligible = 10 * np.finfo(ratings.values.dtype).eps * abs(mean)
+    return float(mean), float(scale) if scale > negligible else 1.0
+
+
+def _moments(ratings: ClientRatings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weight, mean and sum of squares about it of each client, all of shape (n_clients,)."""
     owners, n = ratings.owners(), ratings.n_clients
     weights = ratings.rating_weights().astype(np.float64)
     weight = np.bincount(owners, weights, minlength=n)
@@ -135,11 +94,7 @@ def first_exchange(ratings: ClientRatings) -> tuple[float, float]:
     squares = np.bincount(owners, weights * (ratings.values - means[owners]) ** 2, minlength=n)
     if ratings.scatter is not None:
         squares += np.bincount(owners, ratings.scatter, minlength=n)
-    mean = weight @ means / weight.sum()
-    variance = (squares.sum() + weight @ (means - mean) ** 2) / weight.sum()
-    scale = np.sqrt(variance)
-    negligible = 10 * np.finfo(ratings.values.dtype).eps * abs(mean)
-    return float(mean), float(scale) if scale > negligible else 1.0
+    return weight, means, squares
 
 
 def simulate(
@@ -156,7 +111,7 @@ def simulate(
     Parameters
     ----------
     ratings : ClientRatings
-        The population.
+        The population, or what `ChunkMap.place` made of it.
     state : ServerState
         Where to start.
     parts : RoundParts
@@ -180,7 +135,6 @@ def simulate(
     """
     sampler, n_clients = schedule.sampler, ratings.n_clients
     rate, before, first_loss = sampler.rate(n_clients), state, None
-    everyone = ratings.by_length() if rate >= 1 else ratings  # once, not in every round
     progress = _Progress(schedule, watching=held_out is not None or rate >= 1)
     for number in range(schedule.first_round, schedule.first_round + schedule.max_rounds):
         round_begin()
@@ -188,7 +142,7 @@ def simulate(
         sampled = sampler.sample(n_clients, context)
         cohort = sampler.survivors(sampled, context)
         everybody = len(cohort) == n_clients
-        members = everyone if everybody else ratings.take(cohort)
+        members = ratings if everybody else ratings.take(cohort)
         after, report = timed_round(members, len(sampled), state, parts, context, map_chunks)
         if first_loss is None and np.isfinite(report.measurements["loss"]):
             first_loss = report.measurements["loss"]
@@ -293,19 +247,29 @@ def rebuild_users(
     Returns
     -------
     users : UserStates
+
+    Raises
+    ------
+    ValueError
+        If a reconstruction by gradient steps overflows.
     """
     context = RoundContext(round=0, n_clients=1, rate=1.0, seed=seed)
-    anonymous = replace(ratings, clients=np.zeros_like(ratings.clients))
     step = partial(_serve, model=model, parts=parts, context=context)
-    served = list(map_chunks(step, anonymous))
+    served = list(map_chunks(step, ratings))
     known = [users.variances for users in served if users.variances is not None]
     states = np.concatenate([users.states for users in served])
+    if not np.isfinite(states).all():
+        raise ValueError(
+            f"Users rebuilt by {parts.reconstruction!r} are not finite: its steps are too large "
+            "for these ratings. Lower reconstruction__learning_rate."
+        )
     return UserStates(states, np.concatenate(known) if known else None)
 
 
 def _serve(ratings, model, parts, context) -> UserStates:
-    """Rebuild a chunk of clients and drop the by-products."""
-    whole = parts.split.whole(ratings, context)
+    """Rebuild a chunk of clients, all with the key of the same one; drop the by-products."""
+    anonymous = replace(ratings, clients=np.zeros_like(ratings.clients))
+    whole = parts.split.whole(anonymous, context)
     users = parts.reconstruction.reconstruct(whole, model, context)
     return UserStates(users.states, users.variances)
 

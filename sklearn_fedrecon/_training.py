@@ -198,14 +198,18 @@ class TrainingMixin:
             )
         return int(total_users)
 
-    def _run(self, train, held_out, state, parts, schedule, callbacks, history, finish, mapper):
+    def _run(
+        self, population, held_out, state, parts, schedule, callbacks, history, finish, mapper
+    ):
         """Run the rounds, tell who watches, and return the state to keep."""
         best, best_error = None, np.inf
         last = schedule.first_round + schedule.max_rounds
-        for state, report in simulate(
-            train, state, parts, schedule, mapper, held_out, callbacks.round_begin
-        ):
-            self._record(report, history, train.n_clients, last)
+        placed, summed = mapper.place(population), mapper.summed(parts.aggregator.combine)
+        rounds = simulate(
+            placed, state, parts, schedule, summed, held_out, callbacks.round_begin
+        )
+        for state, report in rounds:
+            self._record(report, history, population.n_clients, last)
             error = report.measurements.get("validation_rmse", np.inf)
             if error < best_error:
                 best, best_error = state, error
@@ -218,20 +222,25 @@ class TrainingMixin:
         first = report.round == 0 and self._exchanges()
         history.add(report, _EXCHANGE_BYTES * n_clients if first else 0)
         if self.verbose:
-            print(History.line(report, last))
+            print(History.line(report, last), flush=True)  # a notebook or a pipe shows it now
 
-    def _finish(self, state, *, data, parts, seed, history, mapper, streaming=False) -> dict:
+    def _finish(
+        self, state, *, data, served, parts, seed, history, mapper, streaming=False
+    ) -> dict:
         """Fitted attributes after the last round: every user of X is rebuilt.
 
-        With ``streaming`` other users keep the state that they have, so its axes stay.
-        Otherwise axes are put in order; a warm start goes on from what was before that.
+        ``served`` are the ratings of ``data``, their clients maybe in another order. With
+        ``streaming`` other users keep the state that they have, so its axes stay. Otherwise
+        axes are put in order; a warm start goes on from what was before that.
         """
         model, optimizer = state.model, state.optimizer
         if not streaming:
             model, optimizer = parts.server_optimizer.finalize(model, optimizer)
-        users = rebuild_users(data.ratings, model, parts, seed, mapper)
-        served = ServerState(model, state.aggregator, optimizer)
-        fitted = self._fitted_attributes(served, users, data, seed, history, keep_users=streaming)
+        users = rebuild_users(mapper.place(served), model, parts, seed, mapper)
+        if served is not data.ratings:
+            users = users.take(np.argsort(served.clients))
+        server = ServerState(model, state.aggregator, optimizer)
+        fitted = self._fitted_attributes(server, users, data, seed, history, keep_users=streaming)
         return fitted | {"_trained": state}
 
     def _fitted_attributes(

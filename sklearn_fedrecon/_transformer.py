@@ -9,12 +9,13 @@ from sklearn.utils.validation import check_array, check_is_fitted
 from ._compat import _fit_context, validate_data
 from ._encoding import encode_ratings
 from ._estimator import FederatedReconstructionMF
+from ._html import DocumentationLinkMixin
 
 _OF_TABLES = {"user_column", "item_column", "items", "unknown_user", "warm_start"}
 
 
 class FederatedReconstructionTransformer(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    DocumentationLinkMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
     """Users as vectors, rebuilt from a matrix with a row a user and a column an item.
 

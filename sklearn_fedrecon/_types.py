@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -86,6 +88,13 @@ class ClientRatings:
             scatter=None if self.scatter is None else self.scatter[rows],
         )
 
+    def sum_rows(self, table: np.ndarray) -> np.ndarray:
+        """Weighted sums of the rows of the items of every client, shape (n_clients, n_columns)."""
+        weights = self.rating_weights()
+        if self.n_clients == 1:  # a sparse matrix takes longer to set up than to multiply
+            return (weights @ np.take(table, self.items, axis=0))[None]
+        return self.matrix(weights) @ table
+
     def take(self, positions: np.ndarray) -> ClientRatings:
         """Only the clients at ``positions``, in that order."""
         return replace(self.pick(*self.rows_of(positions)), clients=self.clients[positions])
@@ -123,12 +132,37 @@ class ClientRatings:
         The cuts depend on the ratings alone, never on the number of workers: partial
         sums are the same numbers whoever computes them.
         """
-        part = (self.indptr[1:] - 1) // size
-        cuts = np.flatnonzero(np.diff(part)) + 1
-        bounds = [0, *cuts.tolist(), self.n_clients]
-        for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
-            if stop > start:
-                yield self.span(start, stop)
+        for start, stop in pairwise(chunk_bounds(self.indptr, size)):
+            yield self.span(start, stop)
+
+    def __sizeof__(self) -> int:
+        return _bytes_of_arrays(self)
+
+
+def chunk_bounds(indptr: np.ndarray, size: int) -> list[int]:
+    """Clients at which chunks of about ``size`` ratings begin and end.
+
+    Parameters
+    ----------
+    indptr : ndarray of shape (n_clients + 1,)
+    size : int
+
+    Returns
+    -------
+    bounds : list of int
+        From 0 to ``n_clients``, ascending; of length 1 where there are no clients.
+    """
+    part = (indptr[1:] - 1) // size
+    cuts = np.flatnonzero(np.diff(part)) + 1
+    n_clients = len(indptr) - 1
+    return [0, *cuts.tolist(), n_clients] if n_clients else [0]
+
+
+def _bytes_of_arrays(record: Any) -> int:
+    """Memory of what a record holds; engines that move records decide by it where to."""
+    values = [*vars(record).values()]
+    values += [value for held in values if isinstance(held, dict) for value in held.values()]
+    return sum(value.nbytes for value in values if isinstance(value, np.ndarray))
 
 
 @dataclass(frozen=True)
@@ -185,12 +219,23 @@ class ServerModel:
         """The type that the arithmetic is done in."""
         return self.item_factors.dtype
 
+    @cached_property
+    def table(self) -> np.ndarray:
+        """The rows of `design`, each with a place for a target after it, and a last row of
+        zeros for padding: shape (n_items + 1, d + 1).
+        """
+        table = np.zeros((self.n_items + 1, len(self.user_prior_mean) + 1), dtype=self.dtype)
+        table[:-1, : self.n_components] = self.item_factors
+        table[:-1, self.n_components : -1] = 1
+        return table
+
     def design(self) -> np.ndarray:
-        """Item rows ``x_i``: the factors, and a one where biases are fitted."""
-        if not self.fit_bias:
-            return self.item_factors
-        ones = np.ones((self.n_items, 1), dtype=self.dtype)
-        return np.hstack([self.item_factors, ones])
+        """Item rows ``x_i``, shape (n_items, d): the factors, and a one where biases are fitted."""
+        return self.table[:-1, :-1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the table, which is made again where it is needed."""
+        return {name: value for name, value in vars(self).items() if name != "table"}
 
     def residuals(self, ratings: ClientRatings) -> np.ndarray:
         """Ratings less global mean and item bias, shape (n_ratings,)."""
@@ -237,6 +282,11 @@ class UserStates:
     states: np.ndarray
     variances: np.ndarray | None = None
     support: SupportStatistics | None = None
+
+    def take(self, positions: np.ndarray) -> UserStates:
+        """The users at ``positions``, in that order, without by-products."""
+        variances = None if self.variances is None else self.variances[positions]
+        return UserStates(self.states[positions], variances)
 
     def factors(self, n_components: int) -> np.ndarray:
         """User factors, shape (n_clients, n_components)."""
@@ -300,6 +350,9 @@ class PartialSum:
             self.weight + other.weight,
             {key: self.measurements[key] + other.measurements[key] for key in self.measurements},
         )
+
+    def __sizeof__(self) -> int:
+        return _bytes_of_arrays(self)
 
 
 @dataclass(frozen=True)

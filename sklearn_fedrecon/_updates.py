@@ -86,7 +86,8 @@ class ClientUpdates:
             finite &= np.isfinite(self.variances).all(axis=1)
         for values in self.statistics.values():
             finite &= np.isfinite(values).reshape(self.n_clients, -1).all(axis=1)
-        for values in (self.coefficients, self.bias, self.counts, self.explicit):
+        bias = None if self.bias is self.coefficients else self.bias
+        for values in (self.coefficients, bias, self.counts, self.explicit):
             if values is not None and not np.isfinite(values).all():
                 bad = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
                 finite &= np.bincount(self.owners()[bad], minlength=self.n_clients) == 0

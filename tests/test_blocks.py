@@ -5,9 +5,9 @@ import pytest
 
 from sklearn_fedrecon import _blocks
 from sklearn_fedrecon._blocks import (
-    length_blocks,
+    inverse_gram,
     linear_predictions,
-    padded_positions,
+    solve_systems,
     solve_users,
     support_statistics,
 )
@@ -18,17 +18,18 @@ N_ITEMS, K = 30, 3
 
 @pytest.fixture(params=[1, 40, 8192], ids=lambda size: f"blocks of {size}")
 def block_size(request, monkeypatch):
-    """Block sizes that hold one client, some, and all."""
+    """Blocks of one client, of some, and of all."""
     monkeypatch.setattr(_blocks, "BLOCK_SIZE", request.param)
-    monkeypatch.setattr(length_blocks, "__defaults__", (request.param,))
     return request.param
 
 
-def make(*, weights, dtype="float64", n_clients=25, seed=0):
+def make(*, weights, dtype="float64", n_clients=25, seed=0, ascending=False):
     """Clients of 0 to 20 ratings, some without any."""
     random = np.random.default_rng(seed)
     lengths = random.integers(0, 21, n_clients)
     lengths[[0, n_clients // 2]] = 0
+    if ascending:
+        lengths.sort()
     items = [random.permutation(N_ITEMS)[:n] for n in lengths]
     n = lengths.sum()
     return ClientRatings(
@@ -47,63 +48,74 @@ def each(ratings):
     return enumerate(slice(start, stop) for start, stop in bounds)
 
 
-@pytest.mark.parametrize("size", [1, 10, 55, 10**6])
-def test_blocks_partition_the_clients(size):
-    lengths = np.random.default_rng(0).integers(0, 30, 200)
-    blocks = list(length_blocks(lengths, size))
-    assert sorted(np.concatenate(blocks).tolist()) == list(range(200))
-    for clients in blocks:
-        assert len(clients) == 1 or len(clients) * lengths[clients].max() <= size
-    shortest = [lengths[clients].min() for clients in blocks]
-    longest = [lengths[clients].max() for clients in blocks]
-    assert all(low >= high for low, high in zip(shortest[:-1], longest[1:], strict=True))
+def assert_each_is_solved(ratings, table, targets, ridge, prior, further=None, rtol=1e-9):
+    """Every client's ridge regression, by itself."""
+    solved = solve_users(ratings, table, targets, ridge, prior, further)
+    design = table[:-1, :-1]
+    for client, own in each(ratings):
+        x, y, w = design[ratings.items[own]], targets[own], ratings.rating_weights()[own]
+        gram = x.T @ (w[:, None] * x)
+        gram += np.diag(ridge if further is None else ridge + further[client])
+        z = np.linalg.solve(gram, x.T @ (w * y) + ridge * prior)
+        states, diagonals, residuals = solved[0][client], solved[1][client], solved[2][own]
+        np.testing.assert_allclose(states, z, rtol=rtol, atol=rtol)
+        np.testing.assert_allclose(diagonals, np.diag(gram), rtol=rtol)
+        np.testing.assert_allclose(residuals, y - x @ z, rtol=rtol, atol=10 * rtol)
 
 
-def test_no_clients_no_blocks():
-    assert list(length_blocks(np.zeros(0, dtype=int), 10)) == []
-
-
-def test_padding_points_past_the_end():
-    ratings = make(weights=False)
-    clients = np.array([3, 0, 7])
-    positions = padded_positions(ratings, clients)
-    assert positions.shape == (3, ratings.lengths[clients].max())
-    for row, client in zip(positions, clients, strict=True):
-        start, stop = ratings.indptr[client : client + 2]
-        assert row[: stop - start].tolist() == list(range(start, stop))
-        assert set(row[stop - start :].tolist()) <= {ratings.n_ratings}
+def draw(ratings, d, seed=1, dtype="float64"):
+    """Table of the design with its row and column of zeros, targets, ridge and prior mean."""
+    random = np.random.default_rng(seed)
+    return [
+        array.astype(dtype)
+        for array in (
+            np.pad(random.normal(size=(N_ITEMS, d)), (0, 1)),
+            random.normal(size=ratings.n_ratings),
+            random.uniform(0.5, 2.0, d),
+            random.normal(size=d),
+        )
+    ]
 
 
 @pytest.mark.usefixtures("block_size")
+@pytest.mark.parametrize("n_clients", [25, 150])  # few systems are solved in another way
 @pytest.mark.parametrize("weights", [False, True])
 @pytest.mark.parametrize("extra", [False, True])
 @pytest.mark.parametrize("d", [0, 1, K])
-def test_solve_users_is_a_ridge_regression_a_client(weights, extra, d):
-    ratings, random = make(weights=weights), np.random.default_rng(1)
-    design, ridge = random.normal(size=(N_ITEMS, d)), random.uniform(0.5, 2.0, d)
-    prior, targets = random.normal(size=d), random.normal(size=ratings.n_ratings)
-    further = random.uniform(size=(ratings.n_clients, d)) if extra else None
-    states, diagonals, residuals = solve_users(ratings, design, targets, ridge, prior, further)
-    for client, own in each(ratings):
-        x, y, w = design[ratings.items[own]], targets[own], ratings.rating_weights()[own]
-        penalty = ridge + (further[client] if extra else 0.0)
-        gram = x.T @ (w[:, None] * x) + np.diag(penalty)
-        z = np.linalg.solve(gram, x.T @ (w * y) + ridge * prior)
-        np.testing.assert_allclose(states[client], z, rtol=1e-10, atol=1e-12)
-        np.testing.assert_allclose(diagonals[client], np.diag(gram), rtol=1e-12)
-        np.testing.assert_allclose(residuals[own], y - x @ z, rtol=1e-9, atol=1e-11)
+def test_a_ridge_regression_for_every_client(weights, extra, d, n_clients):
+    ratings = make(weights=weights, n_clients=n_clients)
+    random = np.random.default_rng(2)
+    further = random.uniform(size=(n_clients, d)) if extra else None
+    assert_each_is_solved(ratings, *draw(ratings, d), further)
+
+
+@pytest.mark.parametrize("numbers", [1, 100, 10**6])
+@pytest.mark.parametrize("ascending", [False, True])
+def test_groups_of_systems_and_order_of_clients(ascending, numbers, monkeypatch):
+    monkeypatch.setattr(_blocks, "_GROUP_NUMBERS", numbers)
+    ratings = make(weights=True, n_clients=150, ascending=ascending)
+    further = np.random.default_rng(2).uniform(size=(150, K))
+    assert_each_is_solved(ratings, *draw(ratings, K), further)
+
+
+def test_a_client_with_more_ratings_than_a_block(monkeypatch):
+    monkeypatch.setattr(_blocks, "BLOCK_SIZE", 4)
+    ratings = make(weights=True).take(np.array([3]))
+    assert ratings.n_ratings > 4
+    assert_each_is_solved(ratings, *draw(ratings, K))
+
+
+def test_single_precision():
+    ratings = make(weights=True, dtype="float32", n_clients=150)
+    assert_each_is_solved(ratings, *draw(ratings, K, dtype="float32"), rtol=2e-4)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_solve_users_keeps_the_type_and_its_arguments(dtype):
-    ratings, random = make(weights=True, dtype=dtype), np.random.default_rng(1)
-    arguments = [
-        random.normal(size=(N_ITEMS, K)).astype(dtype),
-        random.normal(size=ratings.n_ratings).astype(dtype),
-        np.ones(K, dtype),
-        np.zeros(K, dtype),
-        np.ones((ratings.n_clients, K), dtype),
-    ]
+@pytest.mark.parametrize("n_clients", [25, 150])
+@pytest.mark.parametrize("ascending", [False, True])
+def test_types_are_kept_and_arguments_left_alone(dtype, n_clients, ascending):
+    ratings = make(weights=True, dtype=dtype, n_clients=n_clients, ascending=ascending)
+    arguments = [*draw(ratings, K, dtype=dtype), np.ones((n_clients, K), dtype)]
     before = [array.copy() for array in arguments]
     for array in arguments:
         array.flags.writeable = False
@@ -112,15 +124,67 @@ def test_solve_users_keeps_the_type_and_its_arguments(dtype):
     assert all(map(np.array_equal, arguments, before))
 
 
-def test_a_client_without_ratings_has_the_prior():
-    ratings = make(weights=False).take(np.array([0]))
+@pytest.mark.parametrize("n_clients", [1, 100])
+def test_a_client_without_ratings_has_the_prior(n_clients):
+    ratings = make(weights=False).take(np.zeros(n_clients, dtype=int))
     ridge, prior = np.array([2.0, 3.0]), np.array([0.5, -1.0])
-    states, diagonals, residuals = solve_users(
-        ratings, np.ones((N_ITEMS, 2)), np.empty(0), ridge, prior
-    )
-    assert states.tolist() == [prior.tolist()]
-    assert diagonals.tolist() == [ridge.tolist()]
+    table = np.pad(np.ones((N_ITEMS, 2)), (0, 1))
+    states, diagonals, residuals = solve_users(ratings, table, np.empty(0), ridge, prior)
+    np.testing.assert_allclose(states, [prior] * n_clients, rtol=1e-14)
+    assert diagonals.tolist() == [ridge.tolist()] * n_clients
     assert residuals.shape == (0,)
+
+
+def test_no_clients():
+    ratings = make(weights=False).take(np.empty(0, dtype=int))
+    states, diagonals, residuals = solve_users(ratings, *draw(ratings, K))
+    assert states.shape == diagonals.shape == (0, K)
+    assert residuals.shape == (0,)
+
+
+# --- the systems themselves --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_systems", [1, 63, 64, 500])
+@pytest.mark.parametrize("d", [0, 1, 2, 17])
+def test_systems(n_systems, d):
+    random = np.random.default_rng(0)
+    roots, right = random.normal(size=(n_systems, d, d + 2)), random.normal(size=(n_systems, d))
+    matrices = roots @ roots.swapaxes(1, 2)
+    systems = np.concatenate([matrices, right[:, None]], axis=1)
+    solutions = solve_systems(systems.copy())
+    assert solutions.shape == (n_systems, d)
+    products = np.einsum("cij,cj->ci", matrices, solutions)
+    np.testing.assert_allclose(products, right, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n_systems", [64, 200])
+def test_systems_that_are_nearly_singular_stay_finite(dtype, n_systems):
+    # Twice the same item and next to no ridge: rounding leaves a pivot that is not positive.
+    random = np.random.default_rng(0)
+    x = np.repeat(random.normal(size=(n_systems, 1, 6)), 2, axis=1).astype(dtype)
+    systems = np.empty((n_systems, 7, 6), dtype)
+    systems[:, :6] = x.swapaxes(1, 2) @ x + np.finfo(dtype).eps * np.eye(6, dtype=dtype) / 10
+    systems[:, 6] = x.sum(axis=1)
+    assert np.isfinite(solve_systems(systems)).all()
+
+
+@pytest.mark.parametrize("weights", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_inverse_gram(weights, dtype):
+    ratings = make(weights=weights, dtype=dtype).take(np.array([3]))
+    design = np.random.default_rng(1).normal(size=(N_ITEMS, K)).astype(dtype)
+    diagonal = np.array([1.0, 2.0, 3.0], dtype)
+    gram = np.diag(diagonal.astype(float))
+    for item, weight in zip(ratings.items, ratings.rating_weights(), strict=True):
+        gram += float(weight) * np.outer(design[item].astype(float), design[item].astype(float))
+    inverse = inverse_gram(ratings, design, diagonal)
+    assert inverse.dtype == np.float64
+    np.testing.assert_allclose(inverse @ gram, np.eye(K), atol=1e-12)
+
+
+# --- predictions and by-products ---------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("block_size")
@@ -156,7 +220,9 @@ def test_support_statistics(weights, fit_bias):
         v, kappa, c = model.item_factors[items], model.item_variance[items], 0.0
         if fit_bias:
             c = users.states[client, K]
-        error = ratings.values[own] - 3.0 - model.item_bias[items] - c - v @ users.states[client, :K]
+        error = (
+            ratings.values[own] - 3.0 - model.item_bias[items] - c - v @ users.states[client, :K]
+        )
         np.testing.assert_allclose(known.residuals[own], error, rtol=1e-9, atol=1e-12)
         squares = np.append(w @ (v**2 + kappa), [w.sum()] * fit_bias)
         np.testing.assert_allclose(known.squares[client], squares, rtol=1e-10, atol=1e-12)

@@ -4,6 +4,8 @@ import pytest
 from sklearn.utils.estimator_checks import check_estimator
 
 from sklearn_fedrecon import FederatedReconstructionMF
+from sklearn_fedrecon.client_update import SGDUpdate
+from sklearn_fedrecon.reconstruction import SGDReconstruction
 from sklearn_fedrecon.splitting import RandomSplit
 
 CONFIGURATIONS = {
@@ -17,9 +19,16 @@ CONFIGURATIONS = {
         "clients_per_round": 0.7,
         "client_dropout": 0.2,
     },
-    "split and threads": {"support_query": RandomSplit(0.5), "n_jobs": 2, "warm_start": True},
+    "split and threads": {"support_query": RandomSplit(0.5), "n_jobs": 2},
     "ridge": {"reconstruction": "ridge", "dtype": "float64", "max_iter": 3},
-    "as published": {"reconstruction": "sgd", "global_mean": "learned", "max_iter": 3},
+    "steps of SGD": {
+        "reconstruction": SGDReconstruction(learning_rate=0.05),
+        "client_update": SGDUpdate(learning_rate=0.1),
+        "server_optimizer": "adam",
+        "global_mean": "learned",
+        "dtype": "float64",
+        "max_iter": 5,
+    },
 }
 
 

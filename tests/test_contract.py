@@ -31,7 +31,8 @@ from sklearn.model_selection import (
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from sklearn_fedrecon import FederatedReconstructionMF, _simulation
+from sklearn_fedrecon import FederatedReconstructionMF
+from sklearn_fedrecon._distribution import _chunks
 from sklearn_fedrecon.datasets import make_ratings
 from sklearn_fedrecon.server_optimizers import NaturalGradient
 from sklearn_fedrecon.splitting import RandomSplit
@@ -45,7 +46,9 @@ CONFIGURATIONS = {
     "no bias": {"fit_bias": False, "dtype": "float64"},
     "early stopping": {"early_stopping": True, "max_iter": 20},
 }
-each_configuration = pytest.mark.parametrize("options", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+each_configuration = pytest.mark.parametrize(
+    "options", CONFIGURATIONS.values(), ids=CONFIGURATIONS
+)
 
 
 def new(**options):
@@ -134,7 +137,7 @@ def test_order_of_the_rows(table, options):
 @pytest.mark.parametrize("n_jobs", [2, 4, -1])
 @each_configuration
 def test_number_of_jobs(table, options, n_jobs, monkeypatch):
-    monkeypatch.setattr(_simulation, "CHUNK_SIZE", 100)
+    monkeypatch.setattr(_chunks, "CHUNK_SIZE", 100)
     X, y = table
     one = new(**options, n_jobs=1).fit(X, y)
     assert_identical(one, new(**options, n_jobs=n_jobs).fit(X, y))
@@ -142,7 +145,7 @@ def test_number_of_jobs(table, options, n_jobs, monkeypatch):
 
 @pytest.mark.parametrize("backend", ["threading", "loky"])
 def test_backends(table, backend, monkeypatch):
-    monkeypatch.setattr(_simulation, "CHUNK_SIZE", 100)
+    monkeypatch.setattr(_chunks, "CHUNK_SIZE", 100)
     X, y = table
     with parallel_config(backend, n_jobs=2):
         shared = new(max_iter=3).fit(X, y)
@@ -222,17 +225,19 @@ def test_score_is_r2(table):
     assert model.score(X, y, sample_weight=weights) == weighted
 
 
-@pytest.mark.parametrize("options", [{"n_components": 4}, {"fit_bias": False}, {"n_components": 0}])
+@pytest.mark.parametrize(
+    "options", [{"n_components": 4}, {"fit_bias": False}, {"n_components": 0}]
+)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_stored_user_is_the_user_rebuilt_from_its_ratings(table, options, dtype):
     X, y = table
-    model = new(**options, dtype=dtype).fit(X, y)
+    model, rounding = new(**options, dtype=dtype).fit(X, y), float(np.finfo(dtype).eps) ** 0.7
     for position in range(0, 40, 3):
         own = X[:, 0] == model.users_[position]
         user = model.reconstruct_user(X[own, 1], y[own])
-        np.testing.assert_array_equal(user.factors, model.user_factors_[position])
-        assert user.bias == model.user_bias_[position]
-        np.testing.assert_array_equal(user.variance, model.user_variance_[position])
+        np.testing.assert_allclose(user.factors, model.user_factors_[position], atol=rounding)
+        assert user.bias == pytest.approx(model.user_bias_[position], abs=rounding)
+        np.testing.assert_allclose(user.variance, model.user_variance_[position], rtol=rounding)
 
 
 @each_configuration
@@ -352,9 +357,7 @@ def test_pickle_and_joblib(table, ids, tmp_path):
         assert np.array_equal(model.predict(X), other.predict(X)), name
         assert np.array_equal(model.recommend(X[0, 0])[0], other.recommend(X[0, 0])[0])
         personal = other.personalize(X[:50], y[:50])
-        assert np.array_equal(
-            personal.predict(X), model.personalize(X[:50], y[:50]).predict(X)
-        )
+        assert np.array_equal(personal.predict(X), model.personalize(X[:50], y[:50]).predict(X))
         assert_identical(again, other.partial_fit(X[:100], y[:100]))
 
 
@@ -408,7 +411,7 @@ LIBRARIES = {
 
 @pytest.mark.parametrize("library", LIBRARIES.values(), ids=LIBRARIES)
 def test_frames_with_names(table, frame, library):
-    X, y = table
+    _, y = table
     given = library(frame)
     model = new(user_column="person", item_column="film").fit(given, y)
     same = new().fit(frame[["person", "film"]].to_numpy(), y)
@@ -558,7 +561,9 @@ def test_metadata_routing(table):
     with config_context(enable_metadata_routing=True):
         asking = new().set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
         pipeline = make_pipeline(FunctionTransformer(), asking)
-        search = GridSearchCV(pipeline, {"federatedreconstructionmf__n_components": [4]}, cv=SHUFFLED)
+        search = GridSearchCV(
+            pipeline, {"federatedreconstructionmf__n_components": [4]}, cv=SHUFFLED
+        )
         search.fit(X, y, sample_weight=weights)
         ignoring = new().set_fit_request(sample_weight=False)
         unweighted = make_pipeline(FunctionTransformer(), ignoring).fit(X, y)

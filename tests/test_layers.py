@@ -1,9 +1,10 @@
 """The layering rule of the package, enforced on the import statements themselves.
 
 1. The public part modules import the shared helpers and third-party packages, never each
-   other. Only `model_selection` uses `metrics`, as `_simulation` may.
+   other. Only `model_selection` uses `metrics`, as `_simulation` may, and `inspection` both.
 2. `_round` imports `_types` only and never asks what kind its parts are.
 3. `_simulation` imports `_round`, `metrics` and `communication`.
+   `_distribution`, which maps its steps over chunks of clients, imports the shared helpers.
 4. `_estimator` may import everything, and so may the private modules that carry its methods;
    nothing imports `_estimator` but what stands on it: the package itself, `presets`,
    `persistence` and `_transformer`.
@@ -52,12 +53,14 @@ OF_THE_ESTIMATOR = {
     "_deployment",
     "_explaining",
     "_fitted",
+    "_html",
     "_parts",
     "_recommending",
     "_serving",
     "_training",
 }
-EVERYTHING = SHARED | PARTS | OF_THE_ESTIMATOR | {"_encoding", "_round", "_simulation"}
+EVERYTHING = SHARED | PARTS | OF_THE_ESTIMATOR
+EVERYTHING |= {"_distribution", "_encoding", "_round", "_simulation"}
 
 # What a module may import from the package. A new module is given its place here.
 MAY_IMPORT = {
@@ -71,9 +74,11 @@ MAY_IMPORT = {
     "_minibatches": {"_types", "_blocks"},
     **dict.fromkeys(PARTS, SHARED),
     "model_selection": SHARED | {"metrics"},
+    "inspection": SHARED | {"metrics", "model_selection"},
     "_encoding": SHARED,
     "_round": {"_types"},
     "_simulation": SHARED | {"_round", "metrics", "communication"},
+    "_distribution": SHARED,
     **dict.fromkeys(OF_THE_ESTIMATOR, EVERYTHING),
     "_estimator": EVERYTHING,
     "presets": PARTS | {"_estimator"},

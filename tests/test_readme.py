@@ -1,13 +1,15 @@
-"""What README.md promises: its code runs, and CI runs its commands word for word."""
+"""What README.md and error messages promise: commands that run, extras that exist."""
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 def commands():
@@ -45,8 +47,19 @@ def test_ci_runs_the_command_of_the_readme(name):
 
 
 def test_python_of_the_commands_is_the_oldest_supported():
-    oldest = re.search(r'requires-python = ">=([\d.]+)"', (ROOT / "pyproject.toml").read_text())
-    assert all(c.startswith(f"python{oldest[1]} -m venv") for c in commands().values())
+    oldest = PROJECT["requires-python"].removeprefix(">=")
+    assert all(c.startswith(f"python{oldest} -m venv") for c in commands().values())
+
+
+def test_extras_that_errors_advise_exist_and_are_documented():
+    sources = "".join(path.read_text() for path in (ROOT / "sklearn_fedrecon").rglob("*.py"))
+    advised = set(re.findall(r"sklearn-fedrecon\[(\w+)\]", sources))
+    advised |= set(re.findall(r'optional_module\("[\w.]+", "(\w+)"', sources))
+    extras = set(PROJECT["optional-dependencies"])
+    assert "pandas" in advised
+    assert advised <= extras
+    documented = (ROOT / "docs" / "getting_started.md").read_text()
+    assert [extra for extra in extras if f"`{extra}`" not in documented] == []
 
 
 def test_files_that_are_named_exist():

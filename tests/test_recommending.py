@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import polars as pl
 import pytest
 
 from sklearn_fedrecon import FederatedReconstructionMF
@@ -56,7 +55,11 @@ def test_a_batch_is_the_users_one_by_one(model):
         np.testing.assert_array_equal(scores[row], alone[1])
 
 
-@pytest.mark.parametrize("make", [list, tuple, np.array, pd.Series, pl.Series])
+def polars_series(values):
+    return pytest.importorskip("polars", reason="needs polars").Series(values)
+
+
+@pytest.mark.parametrize("make", [list, tuple, np.array, pd.Series, polars_series])
 def test_several_users_come_in_any_container(model, make):
     np.testing.assert_array_equal(model.recommend(make([1, 2]), 2)[0].shape, (2, 2))
 
@@ -173,6 +176,7 @@ def test_popular_items_by_ratings_needs_a_server_that_counts():
     [
         (lambda m: m.recommend(99), "user 99 is not known"),
         (lambda m: m.recommend([0, 99, 98]), "2 user id.s. are unknown: 98, 99"),
+        (lambda m: m.recommend([]), "user is an empty list"),
         (lambda m: m.recommend({99: 5.0}), "1 item id.s. are unknown: 99"),
         (lambda m: m.recommend(0, 0), "n=0 items"),
         (lambda m: m.recommend(0, 2.5), "n=2.5 items"),

@@ -7,8 +7,9 @@ import pytest
 import reference
 from sklearn.utils import check_random_state
 
-from sklearn_fedrecon import FederatedReconstructionMF, _simulation
+from sklearn_fedrecon import FederatedReconstructionMF
 from sklearn_fedrecon._blocks import BLOCK_SIZE
+from sklearn_fedrecon._distribution import _chunks
 from sklearn_fedrecon._random import root_seed
 from sklearn_fedrecon._round import RoundParts, ServerState, run_round
 from sklearn_fedrecon._simulation import first_exchange
@@ -621,7 +622,7 @@ def test_fit_with_support_and_query(clients_per_round, split):
 
 @pytest.mark.parametrize("clients_per_round", [None, 6])
 def test_fit_with_workers(monkeypatch, clients_per_round):
-    monkeypatch.setattr(_simulation, "CHUNK_SIZE", 16)  # so that there is something to share
+    monkeypatch.setattr(_chunks, "CHUNK_SIZE", 16)  # so that there is something to share
     rows = table(2, weights=True, repeats=True)
     expected = simulated(rows, FixedSampling(clients_per_round))
     estimators = [

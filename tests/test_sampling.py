@@ -22,7 +22,8 @@ def participations(sampler, rounds=2000):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "size"), [(None, 40), (1, 1), (40, 40), (1.0, 40), (0.25, 10), (0.26, 10), (0.001, 1)]
+    ("wanted", "size"),
+    [(None, 40), (1, 1), (40, 40), (1.0, 40), (0.25, 10), (0.26, 10), (0.001, 1)],
 )
 def test_size_of_a_fixed_cohort(wanted, size):
     sampler = FixedSampling(wanted)

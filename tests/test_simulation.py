@@ -9,9 +9,9 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_info
 
 from sklearn_fedrecon import _simulation
+from sklearn_fedrecon._distribution import ChunkMap, _chunks
 from sklearn_fedrecon._round import RoundParts, ServerState
 from sklearn_fedrecon._simulation import (
-    ChunkMap,
     HeldOut,
     Schedule,
     first_exchange,
@@ -164,9 +164,7 @@ def test_when_the_loss_is_looked_at(schedule, rounds):
 @pytest.mark.parametrize("sampler", [FixedSampling(), FixedSampling(6)])
 def test_the_held_out_error_has_to_improve(errors, rounds, sampler, monkeypatch):
     script = Script([4] * 8)
-    monkeypatch.setattr(
-        _simulation, "held_out_rmse", lambda *_: errors[len(script.contexts) - 1]
-    )
+    monkeypatch.setattr(_simulation, "held_out_rmse", lambda *_: errors[len(script.contexts) - 1])
     results = run(script, schedule(8, sampler, tol=1e-3, patience=3), held_out=object())
     assert [report.measurements["validation_rmse"] for _, report in results] == errors[:rounds]
 
@@ -283,7 +281,7 @@ def summed(chunk):
 @pytest.mark.parametrize("backend", ["threading", "loky", None])
 @pytest.mark.parametrize("n_jobs", [None, 1, 2, -1])
 def test_chunks_come_back_in_order(n_jobs, backend, monkeypatch):
-    monkeypatch.setattr(_simulation, "CHUNK_SIZE", 3)
+    monkeypatch.setattr(_chunks, "CHUNK_SIZE", 3)
     ratings = make_ratings(150)  # more chunks than a wave for two workers
     expected = [summed(chunk) for chunk in ratings.chunks(3)]
     assert len(expected) > 32
@@ -298,7 +296,7 @@ def blas_threads(chunk):
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_a_step_has_one_blas_thread(n_jobs, monkeypatch):
-    monkeypatch.setattr(_simulation, "CHUNK_SIZE", 10)
+    monkeypatch.setattr(_chunks, "CHUNK_SIZE", 10)
     with ChunkMap(n_jobs) as mapper:
         threads = list(mapper(blas_threads, make_ratings(30)))
     assert len(threads) > 1
@@ -388,9 +386,7 @@ def test_held_out_error(weights):
 
     parts = RoundParts(Halves(), Halves(), None, None, None)
     context = RoundContext(0, N_CLIENTS, 1.0, 0)
-    error = held_out_rmse(
-        HeldOut(support, query), ServerState(model, {}, {}), parts, context
-    )
+    error = held_out_rmse(HeldOut(support, query), ServerState(model, {}, {}), parts, context)
     total = 0.0
     for row, (owner, item) in enumerate(zip(query.owners(), query.items, strict=True)):
         factor, bias = support.values[support.indptr[owner]] / 10, owner / 100

@@ -61,10 +61,29 @@ def test_span_is_a_view_of_consecutive_clients(ratings, start, stop):
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 10, 1000])
 def test_chunks_are_all_clients_in_order(ratings, size):
     chunks = list(ratings.chunks(size))
-    assert sum(map(as_lists, chunks), []) == as_lists(ratings)
+    assert [client for chunk in chunks for client in as_lists(chunk)] == as_lists(ratings)
     # One client is never cut, so a chunk can be larger by less than one client.
     assert all(chunk.n_ratings < size + max(LENGTHS) for chunk in chunks)
     assert len(chunks) <= -(-ratings.n_ratings // size) + 1
+
+
+@pytest.mark.parametrize("positions", [[0, 1, 2, 3, 4], [1, 3, 0, 2, 4], [1], []])
+def test_by_length(ratings, positions):
+    some = ratings.take(np.array(positions, dtype=int))
+    ordered = some.by_length()
+    assert as_lists(ordered) == sorted(as_lists(some), key=lambda client: len(client[1]))
+    assert (some.order_of_length() is None) == (ordered is some)
+    assert ordered.order_of_length() is None
+
+
+@pytest.mark.parametrize("positions", [[0, 1, 2, 3, 4], [2], [1]])
+def test_sums_over_the_items_of_a_client(ratings, positions):
+    some, table = ratings.take(np.array(positions)), np.arange(12.0).reshape(6, 2)
+    expected = [
+        sum((weight * table[item] for item, _, weight, _ in rated), np.zeros(2))
+        for _, rated in as_lists(some)
+    ]
+    np.testing.assert_allclose(some.sum_rows(table), expected, rtol=1e-14)
 
 
 def test_chunks_without_any_rating(ratings):
@@ -112,7 +131,7 @@ def test_design_has_a_one_where_biases_are_fitted(dtype):
     assert np.array_equal(with_bias.design()[:, :2], with_bias.item_factors)
     assert with_bias.design()[:, 2].tolist() == [1.0] * 6
     assert with_bias.design().dtype == dtype
-    assert without.design() is without.item_factors
+    assert np.array_equal(without.design(), without.item_factors)
 
 
 def test_residuals_are_without_mean_and_item_bias(ratings):

@@ -94,7 +94,8 @@ def test_everything_finite():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize(
-    "name", ["coefficients", "bias", "counts", "explicit", "vectors", "variances", "weights", "pair"]
+    "name",
+    ["coefficients", "bias", "counts", "explicit", "vectors", "variances", "weights", "pair"],
 )
 def test_one_bad_number_convicts_its_client_alone(name, bad):
     updates = make(explicit=True)
@@ -102,8 +103,10 @@ def test_one_bad_number_convicts_its_client_alone(name, bad):
     values = statistics["pair"] if name == "pair" else getattr(updates, name).copy()
     by_client = len(values) == N_CLIENTS
     values.reshape(len(values), -1)[2 if by_client else 4, -1] = bad  # row 4 is of client 2
-    broken = replace(updates, statistics=statistics) if name == "pair" else replace(
-        updates, **{name: values}
+    broken = (
+        replace(updates, statistics=statistics)
+        if name == "pair"
+        else replace(updates, **{name: values})
     )
     assert broken.finite().tolist() == [True, True, False, True]
 

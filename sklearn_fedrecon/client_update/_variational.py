@@ -54,14 +54,17 @@ class VariationalUpdate(BaseEstimator):
         known = users.support
         if known is None or known.ratings is not ratings:
             known = support_statistics(ratings, users, model)
-        weights = ratings.rating_weights()
-        weighted = weights * known.residuals
+        weights, weighted = ratings.rating_weights(), known.residuals
+        if ratings.weights is not None:
+            weighted = weights * weighted
         error = _sum_by_client(ratings, weighted * known.residuals)
         noise = error + np.einsum("cj,cj->c", known.squares, users.variances, dtype=np.float64)
         noise += np.einsum("cj,cj->c", known.variances, np.square(users.factors(k)))
         if ratings.scatter is not None:
             noise += _sum_by_client(ratings, ratings.scatter)
-        weight = _sum_by_client(ratings, weights)
+        weight = ratings.lengths.astype(np.float64)
+        if ratings.weights is not None:
+            weight = _sum_by_client(ratings, weights)
         statistics = {"noise": noise, "weight": weight}
         if model.fit_bias:
             bias, variance = users.states[:, k], users.variances[:, k]

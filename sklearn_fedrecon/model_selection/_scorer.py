@@ -165,7 +165,7 @@ class ReconstructionScorer(BaseEstimator):
         pairs = RatedPairs.from_table(table, model.user_column, model.item_column)
         if table is not X:
             self._check_users_stay_apart(X, model, pairs)
-        _warn_if_known(model, pairs.user_ids)
+        warn_if_known(model, pairs.user_ids)
         support = pairs.support(self.support_size, self.random_state)
         model = reveal(model, table, y, sample_weight, support)
         query = np.flatnonzero(~support)
@@ -222,7 +222,7 @@ class ReconstructionScorer(BaseEstimator):
         return all("sample_weight" in signature(function).parameters for function in functions)
 
 
-def _warn_if_known(model, user_ids: np.ndarray) -> None:
+def warn_if_known(model, user_ids: np.ndarray) -> None:
     """Warn if users were in training, unless they are exactly those of training."""
     trained, here = set(model.users_.tolist()), set(user_ids.tolist())
     known = trained & here

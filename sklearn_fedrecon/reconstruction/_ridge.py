@@ -101,10 +101,9 @@ class RidgeReconstruction(BaseEstimator):
         -------
         users : UserStates
         """
-        design = model.design()
-        ridge = np.full(design.shape[1], self.alpha, dtype=model.dtype)
-        prior_mean = np.zeros_like(ridge)
-        states, _, _ = solve_users(ratings, design, model.residuals(ratings), ridge, prior_mean)
+        ridge = np.full(len(model.user_prior_mean), self.alpha, dtype=model.dtype)
+        nothing, targets = np.zeros_like(ridge), model.residuals(ratings)
+        states, _, _ = solve_users(ratings, model.table, targets, ridge, nothing)
         return UserStates(states)
 
     def covariance(self, ratings: ClientRatings, model: ServerModel) -> np.ndarray:

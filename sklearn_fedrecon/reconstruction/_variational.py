@@ -104,7 +104,7 @@ class VariationalReconstruction(BaseEstimator):
         noise = model.dtype.type(model.noise_variance)
         ridge, item_variances, extra = self._penalties(ratings, model)
         states, diagonals, residuals = solve_users(
-            ratings, model.design(), model.residuals(ratings), ridge, model.user_prior_mean, extra
+            ratings, model.table, model.residuals(ratings), ridge, model.user_prior_mean, extra
         )
         support = SupportStatistics(ratings, residuals, diagonals - ridge, item_variances)
         return UserStates(states, noise / diagonals, support)
@@ -132,7 +132,7 @@ class VariationalReconstruction(BaseEstimator):
         and the same as a further penalty of each client (n_clients, d).
         """
         ridge = model.dtype.type(model.noise_variance) / model.user_prior_variance
-        item_variances = ratings.matrix(ratings.rating_weights()) @ model.item_variance
+        item_variances = ratings.sum_rows(model.item_variance)
         extra = np.zeros((ratings.n_clients, len(ridge)), dtype=model.dtype)
         extra[:, : model.n_components] = item_variances
         return ridge, item_variances, extra

@@ -1,0 +1,125 @@
+"""How a cohort is cut, and in which order its sums are added: the same for every engine.
+
+A *chunk* is consecutive clients with about `chunk_size` ratings: what a step takes at once. A
+*shard* is consecutive chunks, as many as a power of two says: what one task computes. Neither
+the chunks nor the order of the sums depend on the shards, so shards may be cut to suit the
+number of workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from .._types import ClientRatings, chunk_bounds
+
+CHUNK_SIZE = 196608  # ratings of the unit of parallel work
+_MANY_ITEMS = 8192  # above it, larger chunks: each sends a sum for every item
+_SHARDS_PER_WORKER = 4  # that workers of different speed end together
+
+
+def chunk_size(n_items: int) -> int:
+    """Ratings of a chunk, for a catalogue of ``n_items``."""
+    return int(CHUNK_SIZE * max(1, n_items / _MANY_ITEMS))
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Consecutive clients of a cohort.
+
+    Attributes
+    ----------
+    start, stop : int
+        Positions of the clients in the cohort.
+    bounds : tuple of int
+        Where its chunks begin and end, counted from ``start``.
+    """
+
+    start: int
+    stop: int
+    bounds: tuple[int, ...]
+
+    def chunks(self, ratings: ClientRatings) -> Iterator[ClientRatings]:
+        """Yield the chunks of ``ratings``, those of the clients of this shard alone."""
+        return (ratings.span(start, stop) for start, stop in pairwise(self.bounds))
+
+
+def cut(indptr: np.ndarray, n_items: int, n_workers: int) -> list[Shard]:
+    """Cut a cohort into shards.
+
+    Parameters
+    ----------
+    indptr : ndarray of shape (n_clients + 1,)
+    n_items : int
+    n_workers : int
+
+    Returns
+    -------
+    shards : list of Shard
+        About `_SHARDS_PER_WORKER` for each worker, unless there are fewer chunks.
+    """
+    bounds = chunk_bounds(indptr, chunk_size(n_items))
+    n_chunks, width = len(bounds) - 1, 1
+    while n_chunks > _SHARDS_PER_WORKER * n_workers * width:
+        width *= 2
+    inner = [bounds[first : first + width + 1] for first in range(0, n_chunks, width)]
+    return [Shard(b[0], b[-1], tuple(bound - b[0] for bound in b)) for b in inner]
+
+
+def tree_sum(combine: Callable[[list], Any], partials: Iterable) -> Any:
+    """Add sums up, neighbours first, as a binary tree over their positions.
+
+    The sum of the first ``2**m`` of ``n`` partials, the largest power below ``n``, is added to
+    the sum of the others, and each of the two is made in the same way. Aligned runs of a power
+    of two can so be added elsewhere, and nothing changes.
+
+    Parameters
+    ----------
+    combine : callable
+        Makes one of a list of two.
+    partials : iterable
+        At least one.
+
+    Returns
+    -------
+    total : object
+    """
+    stack: list[tuple[int, Any]] = []
+    for value in partials:
+        level = 0
+        while stack and stack[-1][0] == level:
+            value, level = combine([stack.pop()[1], value]), level + 1
+        stack.append((level, value))
+    total = stack.pop()[1]
+    while stack:
+        total = combine([stack.pop()[1], total])
+    return total
+
+
+def concatenate(pieces: list[ClientRatings]) -> ClientRatings:
+    """Ratings of the clients of all pieces, in order.
+
+    Parameters
+    ----------
+    pieces : list of ClientRatings
+        At least one, of the same kind.
+
+    Returns
+    -------
+    ratings : ClientRatings
+    """
+    if len(pieces) == 1:
+        return pieces[0]
+
+    def joined(name):
+        columns = [getattr(piece, name) for piece in pieces]
+        return None if columns[0] is None else np.concatenate(columns)
+
+    names = ("items", "values", "clients", "weights", "scatter")
+    indptr = np.concatenate([[0], np.cumsum(np.concatenate([p.lengths for p in pieces]))])
+    columns = {name: joined(name) for name in names}
+    return replace(pieces[0], indptr=indptr.astype(np.int64), **columns)

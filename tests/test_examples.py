@@ -1,0 +1,80 @@
+"""The gallery: every example runs, draws, and shows what it claims."""
+
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pyplot = pytest.importorskip("matplotlib.pyplot", reason="needs matplotlib")
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def new_users_are_served_as_if_in_training(shown):
+    errors = shown["errors"]
+    best, rebuilt, cold = sorted(errors.values())
+    assert errors["cold start"] == cold
+    assert rebuilt - best < 0.01
+    assert cold - rebuilt > 0.05
+    assert shown["curve"].errors[-1] < shown["curve_of_biases"].errors[-1] - 0.02
+
+
+def only_revealing_tells_settings_apart(shown):
+    plain, revealing = (
+        -found.cv_results_["mean_test_score"] for found in shown["searches"].values()
+    )
+    assert np.ptp(plain) < 0.01
+    assert np.ptp(revealing) > 0.1
+
+
+def chosen_questions_tell_more(shown):
+    after = {name: values[shown["STEPS"].index(5)] for name, values in shown["errors"].items()}
+    chosen = after["most informative"], after["most informative of 50 popular"]
+    assert max(chosen) < min(after["popular items"], after["at random"]) - 0.01
+
+
+def leaving_ratings_in_place_costs_nothing(shown):
+    errors = shown["errors"]
+    assert errors["federated"] <= min(shown["centralized"].values()) + 0.005
+    assert errors["noise"] < errors["oracle that knows the items"] < errors["federated"]
+    assert errors["federated"] < errors["biases only"] - 0.05
+
+
+def closed_form_saves_traffic(shown):
+    sent = {
+        name: shown["megabytes_until"](model, shown["target"])
+        for name, model in shown["models"].items()
+    }
+    cohorts, everybody, descent = sorted(sent.values())
+    assert sent["gradient descent, 50 a round"] == descent > 1.2 * everybody
+    assert sent["closed form, 50 a round"] == cohorts
+
+
+def few_ratings_are_served_worse(shown):
+    errors, few = shown["display"].errors, shown["few"]
+    assert np.median(errors[few]) > np.median(errors[~few]) + 0.03
+    assert few[shown["worst"]].mean() > 0.5
+
+
+CLAIMS = {
+    "plot_unseen_users.py": new_users_are_served_as_if_in_training,
+    "plot_grid_search_over_users.py": only_revealing_tells_settings_apart,
+    "plot_cold_start_interview.py": chosen_questions_tell_more,
+    "plot_federated_against_centralized.py": leaving_ratings_in_place_costs_nothing,
+    "plot_communication_against_accuracy.py": closed_form_saves_traffic,
+    "plot_who_is_badly_served.py": few_ratings_are_served_worse,
+}
+
+
+@pytest.mark.parametrize(("name", "claim"), CLAIMS.items(), ids=CLAIMS)
+def test_example_shows_what_it_claims(name, claim):
+    try:
+        claim(runpy.run_path(str(EXAMPLES / name)))
+        assert pyplot.get_fignums()
+    finally:
+        pyplot.close("all")
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_example_states_its_claim(name):
+    assert "\nClaim: " in (EXAMPLES / name).read_text(encoding="utf-8")
