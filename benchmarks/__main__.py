@@ -55,7 +55,7 @@ def main() -> None:
     if options.list:
         for name in NAMES:
             summary = importlib.import_module(f".{name}", __package__).__doc__.splitlines()[0]
-            print(f"{name:12} {summary}")
+            print(f"{name:20}{summary}")
         return
     machine, results = describe_machine(), []
     print(machine.text())

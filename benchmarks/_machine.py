@@ -28,8 +28,11 @@ def describe_machine() -> Machine:
 
     facts = {"CPU": f"{cpu_model()}, {os.cpu_count()} cores", "Python": platform.python_version()}
     facts |= {package: version(package) for package in PACKAGES}
-    blas = {f"{lib['internal_api']} {lib['version']}" for lib in threadpool_info()
-            if lib["user_api"] == "blas"}
+    blas = {
+        f"{lib['internal_api']} {lib['version']}"
+        for lib in threadpool_info()
+        if lib["user_api"] == "blas"
+    }
     kernels = {lib["architecture"] for lib in threadpool_info() if "architecture" in lib}
     facts["BLAS"] = f"{' and '.join(sorted(blas))} ({', '.join(sorted(kernels))})"
     return Machine(facts)

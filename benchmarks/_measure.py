@@ -67,9 +67,17 @@ def one_thread():
 
 
 def in_new_process(function: str, *arguments) -> object:
-    """Result of ``module:function`` of this package, called in a process of its own."""
+    """Result of ``module:function`` of this package, called in a process of its own.
+
+    Raises
+    ------
+    RuntimeError
+        With the last line of what the process said of its failure.
+    """
     command = [sys.executable, "-m", f"{__package__}._measure", function, json.dumps(arguments)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError((done.stderr.strip().splitlines() or ["no message"])[-1])
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -94,7 +94,8 @@ def halves(X, chosen: np.ndarray, random) -> tuple[np.ndarray, np.ndarray]:
 
 def error_table(title: str, errors: dict[str, list[float]]) -> Table:
     """Error of every seed, their mean, and the gain over the biases."""
-    result = Table(title, ["model", *(f"seed {seed}" for seed in SEEDS), "mean", "gain over biases"])
+    seeds = [f"seed {seed}" for seed in SEEDS]
+    result = Table(title, ["model", *seeds, "mean", "gain over biases"])
     for label, values in errors.items():
         gain = gains(errors["biases only"], values) if label.startswith("k=") else None
         result.rows.append([label, *values, float(np.mean(values)), gain])
@@ -104,8 +105,10 @@ def error_table(title: str, errors: dict[str, list[float]]) -> Table:
 def against_the_oracle(n_ratings: int, components) -> Table:
     """Unseen users of `make_ratings`, beside what is possible at all."""
     default = n_ratings == 1_000_000
-    truth = make_ratings(random_state=0) if default else make_ratings(
-        n_users=n_ratings // 165, n_ratings=n_ratings, random_state=0
+    truth = (
+        make_ratings(random_state=0)
+        if default
+        else make_ratings(n_users=n_ratings // 165, n_ratings=n_ratings, random_state=0)
     )
     X, y, scale = truth.data, truth.target, truth.rating_scale
     random = np.random.default_rng(0)

@@ -30,8 +30,19 @@ MANY_USERS, THEIR_ITEMS, THEIR_RATINGS = 1_000_000, 10_000, 20_000_000
 def run(options) -> Iterator[Table]:
     result = Table(
         "Memory of a fit beyond its input, MB",
-        ["data", "users", "ratings", "n_components", "cohort", "rounds"]
-        + ["input", "peak", "arrays alone", "left after", "fit CPU s"],
+        [
+            "data",
+            "users",
+            "ratings",
+            "n_components",
+            "cohort",
+            "rounds",
+            "input",
+            "peak",
+            "arrays alone",
+            "left after",
+            "fit CPU s",
+        ],
     )
     for n_ratings in options.ratings or (1_000_000, *([20_000_000] if options.large else [])):
         X, y, name = table(options, n_ratings)
@@ -49,6 +60,7 @@ def run(options) -> Iterator[Table]:
 def fits(name: str, X, y, components, cohort: int | None, rounds: int) -> list[list]:
     """A row for each number of components."""
     n_users, rows = len(np.unique(X[:, 0])), []
+    size = (X.nbytes + y.nbytes) / MEGA
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder) / "X.npy", X)
         np.save(Path(folder) / "y.npy", y)
@@ -57,11 +69,10 @@ def fits(name: str, X, y, components, cohort: int | None, rounds: int) -> list[l
             arrays = None
             if len(y) <= 1_000_000:
                 arrays = in_new_process("memory:of_fit", folder, k, cohort, rounds, True)["peak"]
-            rows.append(
-                [name, n_users, len(y), k, cohort or "all", rounds, (X.nbytes + y.nbytes) / MEGA]
-                + [resident["peak"] / MEGA, None if arrays is None else arrays / MEGA]
-                + [resident["after"] / MEGA, resident["cpu"]]
-            )
+            what = name, n_users, len(y), k, cohort or "all", rounds, size
+            peak, after = resident["peak"] / MEGA, resident["after"] / MEGA
+            traced = None if arrays is None else arrays / MEGA
+            rows.append([*what, peak, traced, after, resident["cpu"]])
     return rows
 
 

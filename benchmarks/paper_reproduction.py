@@ -109,7 +109,7 @@ def centralized(experiment: Experiment, fit_bias: bool, epochs: int = EPOCHS) ->
     Its upload is every training rating once: user, item and rating, 4 bytes each.
     """
     X, y, train = experiment.X, experiment.y, experiment.train
-    model, points, begun = PooledSGD(fit_bias=fit_bias, seed=experiment.seed), [], 0.0
+    model, points = PooledSGD(fit_bias=fit_bias, seed=experiment.seed), []
 
     def predict(held_out: Halves) -> np.ndarray:
         predicted = np.empty(len(held_out.query))
@@ -125,69 +125,56 @@ def centralized(experiment: Experiment, fit_bias: bool, epochs: int = EPOCHS) ->
         seconds = time.process_time() - begun
         spent = {"megabytes_up": 12 * len(train) / 1e6, "cpu_seconds": seconds}
         points.append(judge(predict, experiment, epoch, **spent))
-        begun += time.process_time() - begun - seconds
+        begun = time.process_time() - seconds  # judging does not count
     return min(points, key=lambda point: point.validation_rmse)
 
 
 def final_table(name: str, experiments: list[Experiment], results: list[dict]) -> Table:
     """Means over the splits after the last round of every method."""
-    tests = [experiment.test.query for experiment in experiments]
-    often = np.mean([experiment.often().mean() for experiment in experiments])
-    users = len(np.unique(experiments[0].X[tests[0], 0]))
-    result = Table(
-        f"Users that never took part, {name}",
-        [
-            "method",
-            "rounds",
-            "RMSE",
-            "over splits",
-            "accuracy",
-            "RMSE clipped",
-            "RMSE, items rated often",
-            "kB up sparse",
-            "kB up dense",
-            "MB up in total",
-            "CPU",
-        ],
-    )
-    paper_cpu = sum(outcome[PAPER]["curve"][-1].cpu_seconds for outcome in results)
+    columns = ["method", "rounds", "RMSE", "± over splits", "accuracy", "RMSE clipped"]
+    columns += ["RMSE often rated", "kB up sparse", "kB up dense", "MB up, all", "CPU"]
+    result = Table(f"Users that never took part, {name}", columns)
+    papers = [outcome[PAPER]["curve"] for outcome in results]
+    yardstick = sum(curve[-1].cpu_seconds for curve in papers) if all(papers) else float("nan")
     for method in results[0]:
-        curves = [outcome[method]["curve"] for outcome in results]
-        if not all(curves):
-            result.rows.append([method, "diverges", *[None] * (len(result.columns) - 2)])
-            continue
-        last = [curve[-1] for curve in curves]
-        cpu = sum(point.cpu_seconds for point in last) / paper_cpu
-        result.rows.append(
-            [
-                method,
-                rounds_text(method, last, any(r[method].get("diverged") for r in results)),
-                mean(last, "rmse"),
-                float(np.std([point.rmse for point in last])) if len(last) > 1 else None,
-                mean(last, "accuracy"),
-                mean(last, "clipped_rmse"),
-                mean(last, "often_rmse"),
-                *(
-                    float(np.mean([r[method][kind] for r in results]))
-                    if kind in results[0][method]
-                    else None
-                    for kind in ("sparse_kB", "dense_kB")
-                ),
-                mean(last, "megabytes_up") or None,
-                cpu or None,
-            ]
-        )
+        row = final_row(method, [outcome[method] for outcome in results], yardstick)
+        result.rows.append([method, *row])
+    tests = [experiment.test.query for experiment in experiments]
+    users = len(np.unique(experiments[0].X[tests[0], 0]))
+    often = np.mean([experiment.often().mean() for experiment in experiments])
     result.notes = [
         f"{len(results)} split(s) of the users into 80 % training, 10 % validation, 10 % test: "
         f"{users} test users, {np.mean([len(query) for query in tests]):,.0f} ratings predicted.",
-        "Over splits: standard deviation of the RMSE. Accuracy: share of errors of at most 0.5. "
+        "± over splits: standard deviation of the RMSE. Accuracy: share of errors of at most 0.5. "
         "Neither clips predictions; the next column does.",
-        f"Rated often: by at least 10 training users, {100 * often:.0f} % of what is predicted.",
+        f"Often rated: by at least 10 training users, {100 * often:.0f} % of what is predicted.",
         "kB up: of a client in a round, only rows of its items, or rows of all. MB up: all "
         "rounds and clients, sparse. CPU of all rounds, relative to that of the paper's.",
         "Centralized: 50 components, epoch chosen by validation users, every rating sent once.",
     ]
     return result
+
+
+def final_row(method: str, outcomes: list[dict], yardstick: float) -> list:
+    """The numbers of a method; ``yardstick`` is the CPU time of the paper's."""
+    curves = [outcome["curve"] for outcome in outcomes]
+    if not all(curves):
+        return ["diverges", *[None] * 9]
+    last = [curve[-1] for curve in curves]
+    errors = [point.rmse for point in last]
+    sizes = [
+        float(np.mean([outcome[kind] for outcome in outcomes])) if kind in outcomes[0] else None
+        for kind in ("sparse_kB", "dense_kB")
+    ]
+    return [
+        rounds_text(method, last, any(outcome.get("diverged") for outcome in outcomes)),
+        mean(last, "rmse"),
+        float(np.std(errors)) if len(errors) > 1 else None,
+        *(mean(last, name) for name in ("accuracy", "clipped_rmse", "often_rmse")),
+        *sizes,
+        mean(last, "megabytes_up") or None,
+        sum(point.cpu_seconds for point in last) / yardstick or None,
+    ]
 
 
 def rounds_text(method: str, last: list[Point], diverged: bool) -> str:
@@ -248,13 +235,10 @@ def step_sizes(name: str, experiment: Experiment, rate: float, rounds: int = ROU
 
 def draw(results: list[dict], name: str, path: Path) -> None:
     """Curves of the methods, means over the splits."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "paper_reproduction"
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(2, 2, figsize=(10, 8), layout="constrained")
+    figure = Figure(figsize=(10, 8), layout="constrained")
+    axes = figure.subplots(2, 2)
     panels = [
         ("rounds", "rmse", "RMSE"),
         ("rounds", "often_rmse", "RMSE, items rated often"),
@@ -283,5 +267,4 @@ def draw(results: list[dict], name: str, path: Path) -> None:
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
     figure.suptitle(f"Users that never took part, {name}")
-    figure.savefig(path, metadata={"Date": None} if Path(path).suffix == ".svg" else None)
-    plt.close(figure)
+    figure.savefig(path)

@@ -69,7 +69,7 @@ def one_user(model: FederatedReconstructionMF, k: int, repeats: int) -> list[lis
 def many_users(model: FederatedReconstructionMF, k: int, newcomers, repeats: int) -> list:
     """All newcomers at once."""
     X, y = newcomers
-    X = X + [USERS_1M, 0]  # users that the model has not met
+    X = X + np.array([USERS_1M, 0])  # users that the model has not met
     known = np.isin(X[:, 1], model.items_)
     X, y = X[known], y[known]
     with one_thread():

@@ -147,9 +147,11 @@ class PaddedRows:
         self._roots = None if ratings.weights is None else np.sqrt(ratings.weights)
         self._table, self._width = table, table.shape[1]
         self._size = min(BLOCK_SIZE, _BLOCK_NUMBERS // self._width)  # padded ratings
-        self._piece = _SMALL_PRODUCT // self._width**2  # of one client
-        longest = self._lengths.max(initial=0)
-        rows = max(self._size, longest + longest // self._piece + 1)
+        longest = int(self._lengths.max(initial=1))
+        self._piece = longest  # ratings that are multiplied at once
+        if self._width < _SYRK_WIDTH:
+            self._piece = max(1, _SMALL_PRODUCT // self._width**2)
+        rows = max(self._size, longest + longest // self._piece)
         self._buffer = np.empty((rows, self._width), dtype=table.dtype)
 
     def blocks(self, start: int, stop: int) -> list[Block]:
@@ -224,8 +226,7 @@ def solve_systems(systems: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     systems : ndarray of shape (n_systems, d + 1, d) or (n_systems, d + 1, d + 1)
-        Each matrix with its right side as a last row below it. A further column is ignored,
-        and so is what is above the diagonal.
+        Each matrix with its right side as a last row below it. A further column is ignored.
 
     Returns
     -------
@@ -267,26 +268,6 @@ def _substitute_back(lanes: np.ndarray) -> np.ndarray:
         solutions[j] /= lanes[j, j]
         solutions[:j] -= lanes[j, :j] * solutions[j]
     return solutions
-
-
-def inverse_gram(ratings: ClientRatings, design: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
-    """Inverse of ``diag(diagonal) + sum w x x'`` over all ratings, in float64.
-
-    Parameters
-    ----------
-    ratings : ClientRatings
-        Of one client.
-    design : ndarray of shape (n_items, d)
-        The rows ``x_i``.
-    diagonal : ndarray of shape (d,)
-
-    Returns
-    -------
-    inverse : ndarray of shape (d, d)
-    """
-    x = design[ratings.items].astype(np.float64)
-    gram = (x * ratings.rating_weights()[:, None]).T @ x
-    return np.linalg.inv(gram + np.diag(diagonal.astype(np.float64)))
 
 
 def linear_predictions(

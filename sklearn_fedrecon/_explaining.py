@@ -52,12 +52,13 @@ class ExplainingMixin:
         influence = design[rated.items] @ self._user_covariance(rated) @ design[target]
         surprise = model.residuals(rated) - design[rated.items] @ prior
         contributions = weights * influence * surprise
-        baseline = float(model.global_mean + self.item_bias_[target] + design[target] @ prior)
         order = np.argsort(-contributions, kind="stable")
+        contributions = contributions[order]
+        baseline = float(model.global_mean + self.item_bias_[target] + design[target] @ prior)
         return Bunch(
             rated_items=self.items_[rated.items[order]],
             ratings=rated.values[order],
-            contributions=contributions[order],
+            contributions=contributions,
             baseline=baseline,
             prediction=baseline + float(contributions.sum()),
         )

@@ -202,48 +202,41 @@ class ServingMixin:
                 stacklevel=3,
             )
 
-    def _padded(self):
-        """User and item tables with a last row for those unknown, index -1."""
-        model, users = self._state.model, self._known_states()
-        states = np.vstack([users.states, model.user_prior_mean])
-        design = model.design()
-        nothing = np.zeros((1, design.shape[1]), dtype=design.dtype)
-        nothing[0, model.n_components :] = 1
-        return states, np.vstack([design, nothing]), np.append(model.item_bias, 0)
-
     def _predict_pairs(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Predictions of (user, item) indices, -1 for the unknown, shape (n_rows,)."""
-        states, design, bias = self._padded()
+        model, k = self._state.model, self._state.model.n_components
+        prior, average = model.user_prior_mean[:k], model.user_prior_mean[k:].sum()
         predictions = np.empty(len(users), dtype=self._target_dtype)
         for start in range(0, len(users), _ROWS):
-            u, i = users[start : start + _ROWS], items[start : start + _ROWS]
-            products = np.einsum("rj,rj->r", states[u], design[i])
-            predictions[start : start + _ROWS] = self.global_mean_ + bias[i] + products
+            part = slice(start, start + _ROWS)
+            u = _rows(self.user_factors_, users[part], prior)
+            v = _rows(model.item_factors, items[part], 0)
+            biases = _rows(self.user_bias_, users[part], average)
+            biases += _rows(model.item_bias, items[part], 0)
+            predictions[part] = self.global_mean_ + biases + np.einsum("rj,rj->r", u, v)
         return predictions
 
     def _predict_std(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Standard deviations of new ratings, shape (n_rows,)."""
-        model, known = self._state.model, self._known_states()
-        if model.item_variance is None or known.variances is None:
+        model, k = self._state.model, self._state.model.n_components
+        if model.item_variance is None or self.user_variance_ is None:
             raise ValueError(
                 f"return_std=True needs posterior variances, which {self.reconstruction!r} does "
                 "not give: use reconstruction='variational'."
             )
-        k = model.n_components
-        states, design, _ = self._padded()
-        spread = np.vstack([known.variances, model.user_prior_variance])
-        prior = np.full((1, k), model.item_prior_variance, dtype=model.dtype)
-        item_variance = np.vstack([model.item_variance, prior])
-        bias_prior = model.item_bias_prior_variance if model.fit_bias else 0.0
-        bias_variance = np.append(model.item_bias_variance, bias_prior)
+        bias_prior = model.item_bias_prior_variance if model.fit_bias else 0
         deviations = np.empty(len(users), dtype=self._target_dtype)
         for start in range(0, len(users), _ROWS):
-            u, i = users[start : start + _ROWS], items[start : start + _ROWS]
-            moments = np.square(states[u, :k]) + spread[u, :k]
-            total = model.noise_variance + bias_variance[i]
-            total = total + np.einsum("rj,rj->r", np.square(design[i]), spread[u])
-            total += np.einsum("rj,rj->r", item_variance[i], moments)
-            deviations[start : start + _ROWS] = np.sqrt(total)
+            part = slice(start, start + _ROWS)
+            u = _rows(self.user_factors_, users[part], model.user_prior_mean[:k])
+            s = _rows(self.user_variance_, users[part], model.user_prior_variance)
+            v = _rows(model.item_factors, items[part], 0)
+            kappa = _rows(model.item_variance, items[part], model.item_prior_variance)
+            beta = _rows(model.item_bias_variance, items[part], bias_prior)
+            total = model.noise_variance + beta + s[:, k:].sum(axis=1)
+            total += np.einsum("rj,rj->r", np.square(v), s[:, :k])
+            total += np.einsum("rj,rj->r", kappa, np.square(u) + s[:, :k])
+            deviations[part] = np.sqrt(total)
         return deviations
 
     def _clip(self, predictions: np.ndarray) -> np.ndarray:
@@ -251,3 +244,12 @@ class ServingMixin:
         if self.rating_scale is None:
             return predictions
         return np.clip(predictions, *self._scale_bounds())
+
+
+def _rows(table: np.ndarray, indices: np.ndarray, unknown) -> np.ndarray:
+    """Rows of a table, and ``unknown`` where the index is -1; costs nothing per row of it."""
+    if len(table) == 0:
+        return np.full((len(indices), *table.shape[1:]), unknown, dtype=table.dtype)
+    rows = table[indices]
+    rows[indices < 0] = unknown
+    return rows

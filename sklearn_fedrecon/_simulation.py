@@ -86,14 +86,14 @@ def first_exchange(ratings: ClientRatings) -> tuple[float, float]:
 
 def _moments(ratings: ClientRatings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Weight, mean and sum of squares about it of each client, all of shape (n_clients,)."""
-    owners, n = ratings.owners(), ratings.n_clients
     weights = ratings.rating_weights().astype(np.float64)
-    weight = np.bincount(owners, weights, minlength=n)
-    sums = np.bincount(owners, weights * ratings.values, minlength=n)
-    means = np.divide(sums, weight, out=np.zeros(n), where=weight > 0)
-    squares = np.bincount(owners, weights * (ratings.values - means[owners]) ** 2, minlength=n)
+    weight = ratings.client_sums(weights)
+    sums = ratings.client_sums(weights * ratings.values)
+    means = np.divide(sums, weight, out=np.zeros_like(sums), where=weight > 0)
+    deviations = ratings.values - np.repeat(means, ratings.lengths)
+    squares = ratings.client_sums(weights * np.square(deviations))
     if ratings.scatter is not None:
-        squares += np.bincount(owners, ratings.scatter, minlength=n)
+        squares += ratings.client_sums(ratings.scatter)
     return weight, means, squares
 
 

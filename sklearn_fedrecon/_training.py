@@ -205,9 +205,7 @@ class TrainingMixin:
         best, best_error = None, np.inf
         last = schedule.first_round + schedule.max_rounds
         placed, summed = mapper.place(population), mapper.summed(parts.aggregator.combine)
-        rounds = simulate(
-            placed, state, parts, schedule, summed, held_out, callbacks.round_begin
-        )
+        rounds = simulate(placed, state, parts, schedule, summed, held_out, callbacks.round_begin)
         for state, report in rounds:
             self._record(report, history, population.n_clients, last)
             error = report.measurements.get("validation_rmse", np.inf)

@@ -88,6 +88,12 @@ class ClientRatings:
             scatter=None if self.scatter is None else self.scatter[rows],
         )
 
+    def client_sums(self, values: np.ndarray) -> np.ndarray:
+        """Sums of a number per rating over each client's own, in float64, (n_clients,)."""
+        sums, rated = np.zeros(self.n_clients), self.lengths > 0
+        sums[rated] = np.add.reduceat(values, self.indptr[:-1][rated], dtype=np.float64)
+        return sums
+
     def sum_rows(self, table: np.ndarray) -> np.ndarray:
         """Weighted sums of the rows of the items of every client, shape (n_clients, n_columns)."""
         weights = self.rating_weights()
@@ -230,7 +236,7 @@ class ServerModel:
         return table
 
     def design(self) -> np.ndarray:
-        """Item rows ``x_i``, shape (n_items, d): the factors, and a one where biases are fitted."""
+        """Item rows ``x_i`` (n_items, d): the factors, and a one where biases are fitted."""
         return self.table[:-1, :-1]
 
     def __getstate__(self) -> dict[str, Any]:

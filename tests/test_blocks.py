@@ -5,13 +5,13 @@ import pytest
 
 from sklearn_fedrecon import _blocks
 from sklearn_fedrecon._blocks import (
-    inverse_gram,
     linear_predictions,
     solve_systems,
     solve_users,
     support_statistics,
 )
 from sklearn_fedrecon._types import ClientRatings, ServerModel, UserStates
+from sklearn_fedrecon.reconstruction._covariance import inverse_gram
 
 N_ITEMS, K = 30, 3
 

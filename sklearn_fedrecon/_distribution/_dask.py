@@ -17,17 +17,18 @@ class DaskWorkers(RemoteWorkers):
 
     Ratings of neighbours go to the same worker, so that most sums are added where they were
     made. What a worker takes with it when it dies is not recomputed by dask, as nobody told it
-    how: dask cancels all tasks that need it, which is what `lost` catches.
+    how: dask cancels all tasks that need it, or closes the connection that it came by.
 
     Parameters
     ----------
     client : distributed.Client
     """
 
-    lost = (CancelledError,)
-
     def __init__(self, client):
+        from distributed.comm import CommClosedError
+
         super().__init__()
+        self.lost = (CancelledError, CommClosedError)
         self._client = client
 
     @property
@@ -43,8 +44,14 @@ class DaskWorkers(RemoteWorkers):
         for number, home in enumerate(homes):
             first, last = (len(pieces) * end // len(homes) for end in (number, number + 1))
             ours = pieces[first:last]
-            futures += self._client.scatter(ours, workers=[home], hash=False) if ours else []
+            futures += self._scatter_to(home, ours) if ours else []
         return futures
+
+    def _scatter_to(self, home: str, pieces: list[ClientRatings]) -> list:
+        try:
+            return self._client.scatter(pieces, workers=[home], hash=False)
+        except KeyError as error:
+            raise CancelledError(f"The worker at {home} is no longer there.") from error
 
     def _broadcast(self, job: Job) -> Any:
         # To one worker; the others ask it. A broadcast never ends if a worker dies during it.

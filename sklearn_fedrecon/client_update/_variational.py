@@ -57,14 +57,14 @@ class VariationalUpdate(BaseEstimator):
         weights, weighted = ratings.rating_weights(), known.residuals
         if ratings.weights is not None:
             weighted = weights * weighted
-        error = _sum_by_client(ratings, weighted * known.residuals)
+        error = ratings.client_sums(weighted * known.residuals)
         noise = error + np.einsum("cj,cj->c", known.squares, users.variances, dtype=np.float64)
         noise += np.einsum("cj,cj->c", known.variances, np.square(users.factors(k)))
         if ratings.scatter is not None:
-            noise += _sum_by_client(ratings, ratings.scatter)
+            noise += ratings.client_sums(ratings.scatter)
         weight = ratings.lengths.astype(np.float64)
         if ratings.weights is not None:
-            weight = _sum_by_client(ratings, weights)
+            weight = ratings.client_sums(weights)
         statistics = {"noise": noise, "weight": weight}
         if model.fit_bias:
             bias, variance = users.states[:, k], users.variances[:, k]
@@ -87,11 +87,3 @@ class VariationalUpdate(BaseEstimator):
                 "batches": weight,
             },
         )
-
-
-def _sum_by_client(ratings: ClientRatings, values: np.ndarray) -> np.ndarray:
-    """Sums of a number per rating in float64, shape (n_clients,)."""
-    sums, rated = np.zeros(ratings.n_clients), ratings.lengths > 0
-    starts = ratings.indptr[:-1][rated]
-    sums[rated] = np.add.reduceat(values, starts, dtype=np.float64)
-    return sums

@@ -7,10 +7,11 @@ from numbers import Real
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from .._blocks import inverse_gram, solve_users
+from .._blocks import solve_users
 from .._compat import Interval
 from .._random import Stream, generator
 from .._types import ClientRatings, RoundContext, ServerModel, UserStates
+from ._covariance import inverse_gram
 
 
 class RidgeReconstruction(BaseEstimator):

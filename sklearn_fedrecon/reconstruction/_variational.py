@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from .._blocks import inverse_gram, solve_users
+from .._blocks import solve_users
 from .._random import Stream, generator
 from .._types import ClientRatings, RoundContext, ServerModel, SupportStatistics, UserStates
+from ._covariance import inverse_gram
 
 
 class VariationalReconstruction(BaseEstimator):

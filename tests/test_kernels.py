@@ -1,0 +1,137 @@
+"""The kernels of `_blocks` against NumPy's solver, one system and one client at a time."""
+
+import numpy as np
+import pytest
+
+from sklearn_fedrecon import _blocks
+from sklearn_fedrecon._blocks import PaddedRows, solve_systems, solve_users
+from sklearn_fedrecon._types import ClientRatings
+
+N_ITEMS = 60
+
+
+def draw_systems(n_systems, d, dtype="float64", seed=0):
+    """Systems with a right side each, the right sides as last rows."""
+    random = np.random.default_rng(seed)
+    rows = random.normal(size=(n_systems, 2 * d + 3, d + 1))
+    systems = np.matmul(rows.swapaxes(1, 2), rows[:, :, :d])
+    systems[:, np.arange(d), np.arange(d)] += random.uniform(0.5, 2.0, size=(n_systems, d))
+    return systems.astype(dtype)
+
+
+def draw_ratings(lengths, *, weights=False, seed=0):
+    """Clients with so many ratings each."""
+    random = np.random.default_rng(seed)
+    items = [random.permutation(N_ITEMS)[:length] for length in lengths]
+    n_ratings = sum(lengths)
+    return ClientRatings(
+        indptr=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        items=np.concatenate(items).astype(np.int32),
+        values=random.normal(size=n_ratings),
+        n_items=N_ITEMS,
+        clients=np.arange(len(lengths)),
+        weights=random.uniform(0.5, 3.0, n_ratings) if weights else None,
+    )
+
+
+def draw_table(d, seed=1):
+    """Rows of the items, with room for a target, and a row of zeros below."""
+    return np.pad(np.random.default_rng(seed).normal(size=(N_ITEMS, d)), (0, 1))
+
+
+@pytest.mark.parametrize("n_systems", [1, 63, 64, 65, 200])
+@pytest.mark.parametrize("d", [1, 2, 17, 40])
+def test_systems_are_solved_as_numpy_solves_them(d, n_systems):
+    systems = draw_systems(n_systems, d)
+    expected = np.linalg.solve(systems[:, :d], systems[:, d, :, None])[:, :, 0]
+    np.testing.assert_allclose(solve_systems(systems), expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("n_systems", [3, 100])
+def test_what_is_beside_the_matrices_does_not_matter(n_systems):
+    systems = draw_systems(n_systems, 5)
+    wider = np.concatenate([systems, np.full((n_systems, 6, 1), np.nan)], axis=2)
+    np.testing.assert_array_equal(solve_systems(wider), solve_systems(systems))
+
+
+def test_a_system_has_the_same_solution_in_any_company():
+    systems = draw_systems(130, 9)
+    alone, together = solve_systems(systems[:64]), solve_systems(systems)
+    np.testing.assert_array_equal(alone, together[:64])
+
+
+@pytest.mark.parametrize("n_systems", [10, 100])
+def test_single_precision(n_systems):
+    systems = draw_systems(n_systems, 12)
+    solutions = solve_systems(systems.astype(np.float32))
+    assert solutions.dtype == np.float32
+    np.testing.assert_allclose(solutions, solve_systems(systems), rtol=1e-4, atol=1e-5)
+
+
+def test_a_matrix_that_rounding_made_indefinite_has_a_finite_solution():
+    systems = np.ones((100, 4, 3), dtype=np.float32)  # of rank one
+    systems[:, 1, 1] -= np.float32(1e-6)
+    assert np.isfinite(solve_systems(systems)).all()
+
+
+@pytest.mark.parametrize("small_product", [1, 40, 500, 10**6])
+@pytest.mark.parametrize("syrk_width", [1, 10**6])
+@pytest.mark.parametrize("weights", [False, True])
+def test_gram_matrices_in_pieces_and_by_either_routine(
+    weights, syrk_width, small_product, monkeypatch
+):
+    monkeypatch.setattr(_blocks, "_SMALL_PRODUCT", small_product)
+    monkeypatch.setattr(_blocks, "_SYRK_WIDTH", syrk_width)
+    d, lengths = 3, [0, 1, 1, 2, 17, 18, 50]
+    ratings, table = draw_ratings(lengths, weights=weights), draw_table(d)
+    targets = np.random.default_rng(2).normal(size=ratings.n_ratings)
+    padded = PaddedRows(ratings, table, targets)
+    systems = padded.systems(padded.blocks(0, len(lengths)))
+    bounds = zip(ratings.indptr[:-1], ratings.indptr[1:], strict=True)
+    for client, own in enumerate(slice(*pair) for pair in bounds):
+        x, w = table[ratings.items[own], :d], ratings.rating_weights()[own]
+        gram, right = x.T @ (w[:, None] * x), x.T @ (w * targets[own])
+        np.testing.assert_allclose(systems[client, :d, :d], gram, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(systems[client, d, :d], right, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 7, 40, 8192])
+def test_blocks_hold_every_rating_once(size, monkeypatch):
+    monkeypatch.setattr(_blocks, "BLOCK_SIZE", size)
+    lengths = sorted(np.random.default_rng(0).integers(0, 30, 50).tolist())
+    ratings = draw_ratings(lengths)
+    blocks = PaddedRows(ratings, draw_table(2), ratings.values).blocks(0, len(lengths))
+    clients = np.concatenate([np.arange(len(lengths))[block.clients] for block in blocks])
+    assert sorted(clients.tolist()) == list(range(len(lengths)))
+    for block in blocks:
+        assert len(block.items) == 1 or block.items.size <= size
+        mask = np.ones(block.items.shape, bool) if block.mask is None else block.mask
+        assert block.items[mask].tolist() == ratings.items[block.ratings].tolist()
+        assert (block.items[~mask] == N_ITEMS).all()
+
+
+def test_a_client_that_is_not_finite_leaves_its_neighbours_alone():
+    ratings, table = draw_ratings([3, 4, 5]), draw_table(2)
+    targets = ratings.values.copy()
+    targets[3] = np.nan  # of the second client
+    ridge, nothing = np.ones(2), np.zeros(2)
+    states, _, residuals = solve_users(ratings, table, targets, ridge, nothing)
+    sound, _, _ = solve_users(ratings, table, ratings.values, ridge, nothing)
+    np.testing.assert_array_equal(states[[0, 2]], sound[[0, 2]])
+    assert np.isnan(states[1]).all()
+    assert np.isfinite(residuals[:3]).all()
+    assert np.isfinite(residuals[7:]).all()
+
+
+@pytest.mark.parametrize("n_clients", [20, 150])
+def test_order_of_the_clients_does_not_matter(n_clients):
+    lengths = np.random.default_rng(3).integers(0, 40, n_clients).tolist()
+    ratings, table = draw_ratings(lengths), draw_table(4)
+    ridge, prior = np.full(4, 0.7), np.full(4, 0.2)
+    states, diagonals, residuals = solve_users(ratings, table, ratings.values, ridge, prior)
+    ordered = ratings.by_length()
+    expected = solve_users(ordered, table, ordered.values, ridge, prior)
+    np.testing.assert_array_equal(states[ordered.clients], expected[0])
+    np.testing.assert_array_equal(diagonals[ordered.clients], expected[1])
+    rows, _ = ratings.rows_of(ordered.clients)
+    np.testing.assert_array_equal(residuals[rows], expected[2])
