@@ -12,12 +12,12 @@ from itertools import pairwise
 
 import numpy as np
 
+from ._systems import solve_systems
 from ._types import ClientRatings, ServerModel, SupportStatistics, UserStates
 
 BLOCK_SIZE = 8192  # padded ratings of a block, at most
 _BLOCK_NUMBERS = 1 << 17  # of the design matrix of a block
 _GROUP_NUMBERS = 1 << 21  # of the systems that are solved together
-_FEW_SYSTEMS = 64  # below it LAPACK, one system at a time, is faster
 _SMALL_PRODUCT = 10**6  # multiplications up to which OpenBLAS does without packing
 _SYRK_WIDTH = 90  # from it on, half of the multiplications is worth more than that
 
@@ -218,56 +218,6 @@ def _multiply(x: np.ndarray, n_pieces: int, out: np.ndarray) -> None:
         products = np.matmul(pieces.swapaxes(1, 2), pieces[:, :, :-1])
         products = products.reshape(n, n_pieces, width, width - 1)
         np.add.reduce(products, axis=1, out=out[:, :, :-1])
-
-
-def solve_systems(systems: np.ndarray) -> np.ndarray:
-    """Solve many symmetric positive definite systems.
-
-    Parameters
-    ----------
-    systems : ndarray of shape (n_systems, d + 1, d) or (n_systems, d + 1, d + 1)
-        Each matrix with its right side as a last row below it. A further column is ignored.
-
-    Returns
-    -------
-    solutions : ndarray of shape (n_systems, d)
-    """
-    d = systems.shape[1] - 1
-    if len(systems) < _FEW_SYSTEMS:
-        return np.linalg.solve(systems[:, :d, :d], systems[:, d, :d, None])[:, :, 0]
-    lanes = np.empty((d + 1, d, len(systems)), dtype=systems.dtype)
-    for row in range(d + 1):
-        lanes[row, : row + 1] = systems[:, row, : min(row + 1, d)].T
-    _factorise(lanes)
-    return _substitute_back(lanes).T
-
-
-def _factorise(lanes: np.ndarray) -> None:
-    """Cholesky factorisation in place, all systems (the last axis) in step.
-
-    The rows below the triangle, right sides, become the solutions of ``L y = b``.
-    """
-    d = lanes.shape[1]
-    smallest = d * np.finfo(lanes.dtype).eps
-    for j in range(d):
-        column = lanes[j:, j]
-        floor = smallest * column[0]
-        if j:
-            column -= np.einsum("ipc,pc->ic", lanes[j:, :j], lanes[j, :j])
-        # A pivot that rounding made negative stands for one that is next to zero.
-        pivot = np.sqrt(np.maximum(column[0], floor))
-        column[1:] /= pivot
-        column[0] = pivot
-
-
-def _substitute_back(lanes: np.ndarray) -> np.ndarray:
-    """Solutions of ``L' z = y``, shape (d, n_systems)."""
-    d = lanes.shape[1]
-    solutions = lanes[d].copy()
-    for j in range(d - 1, -1, -1):
-        solutions[j] /= lanes[j, j]
-        solutions[:j] -= lanes[j, :j] * solutions[j]
-    return solutions
 
 
 def linear_predictions(

@@ -19,7 +19,7 @@ from ._encoding import (
     encode_ratings,
 )
 from ._parts import build_parts
-from ._simulation import rebuild_users
+from ._population import rebuild_users
 from ._types import ClientRatings, UserStates
 from .exceptions import ColdStartWarning
 

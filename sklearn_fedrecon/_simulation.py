@@ -6,24 +6,15 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from ._blocks import linear_predictions
+from ._population import HeldOut, held_out_rmse
 from ._round import RoundParts, ServerState, run_round
-from ._types import (
-    ClientRatings,
-    PartialSum,
-    RoundContext,
-    RoundReport,
-    ServerModel,
-    UserStates,
-)
+from ._types import ClientRatings, PartialSum, RoundContext, RoundReport
 from .communication import message_bytes, model_bytes
 
-_EXCHANGE_SIZE = 1 << 20  # ratings that the first exchange takes at once
 _DIVERGED = 1e3  # times the loss of the first round
 
 
@@ -50,51 +41,6 @@ class Schedule:
     first_round: int = 0
     tol: float | None = None
     patience: int = 5
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """Clients that never train: rebuilt from ``support``, judged on ``query``."""
-
-    support: ClientRatings
-    query: ClientRatings
-
-
-def first_exchange(ratings: ClientRatings) -> tuple[float, float]:
-    """Mean and standard deviation of all ratings, from three numbers of every client.
-
-    Each client sends its weight, its mean and its sum of squares about that mean.
-
-    Parameters
-    ----------
-    ratings : ClientRatings
-
-    Returns
-    -------
-    mean : float
-    scale : float
-        One where the ratings are all equal.
-    """
-    messages = [_moments(chunk) for chunk in ratings.chunks(_EXCHANGE_SIZE)]
-    weight, means, squares = map(np.concatenate, zip(*messages, strict=True))
-    mean = weight @ means / weight.sum()
-    variance = (squares.sum() + weight @ (means - mean) ** 2) / weight.sum()
-    scale = np.sqrt(variance)
-    negligible = 10 * np.finfo(ratings.values.dtype).eps * abs(mean)
-    return float(mean), float(scale) if scale > negligible else 1.0
-
-
-def _moments(ratings: ClientRatings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weight, mean and sum of squares about it of each client, all of shape (n_clients,)."""
-    weights = ratings.rating_weights().astype(np.float64)
-    weight = ratings.client_sums(weights)
-    sums = ratings.client_sums(weights * ratings.values)
-    means = np.divide(sums, weight, out=np.zeros_like(sums), where=weight > 0)
-    deviations = ratings.values - np.repeat(means, ratings.lengths)
-    squares = ratings.client_sums(weights * np.square(deviations))
-    if ratings.scatter is not None:
-        squares += ratings.client_sums(ratings.scatter)
-    return weight, means, squares
 
 
 def simulate(
@@ -202,76 +148,6 @@ def timed_round(
         "wall_seconds": time.perf_counter() - wall,
     }
     return state, RoundReport(context.round, cohort.n_clients, cohort.n_ratings, numbers)
-
-
-def held_out_rmse(
-    held_out: HeldOut, state: ServerState, parts: RoundParts, context: RoundContext
-) -> float:
-    """Root mean squared error on the query of users rebuilt from their support.
-
-    Parameters
-    ----------
-    held_out : HeldOut
-    state : ServerState
-    parts : RoundParts
-    context : RoundContext
-
-    Returns
-    -------
-    rmse : float
-    """
-    model, query = state.model, held_out.query
-    support = parts.split.whole(held_out.support, context)
-    users = parts.reconstruction.reconstruct(support, model, context)
-    predicted = linear_predictions(query, model.design(), users.states)
-    errors = np.square(model.residuals(query) - predicted)
-    return float(np.sqrt(np.average(errors, weights=query.weights)))
-
-
-def rebuild_users(
-    ratings: ClientRatings, model: ServerModel, parts: RoundParts, seed: int, map_chunks: Callable
-) -> UserStates:
-    """Rebuild every client from all of its ratings, as a device does to be served.
-
-    The seed does not depend on who the client is: rebuilding a stored user alone gives
-    what is stored.
-
-    Parameters
-    ----------
-    ratings : ClientRatings
-    model : ServerModel
-    parts : RoundParts
-    seed : int
-    map_chunks : callable
-
-    Returns
-    -------
-    users : UserStates
-
-    Raises
-    ------
-    ValueError
-        If a reconstruction by gradient steps overflows.
-    """
-    context = RoundContext(round=0, n_clients=1, rate=1.0, seed=seed)
-    step = partial(_serve, model=model, parts=parts, context=context)
-    served = list(map_chunks(step, ratings))
-    known = [users.variances for users in served if users.variances is not None]
-    states = np.concatenate([users.states for users in served])
-    if not np.isfinite(states).all():
-        raise ValueError(
-            f"Users rebuilt by {parts.reconstruction!r} are not finite: its steps are too large "
-            "for these ratings. Lower reconstruction__learning_rate."
-        )
-    return UserStates(states, np.concatenate(known) if known else None)
-
-
-def _serve(ratings, model, parts, context) -> UserStates:
-    """Rebuild a chunk of clients, all with the key of the same one; drop the by-products."""
-    anonymous = replace(ratings, clients=np.zeros_like(ratings.clients))
-    whole = parts.split.whole(anonymous, context)
-    users = parts.reconstruction.reconstruct(whole, model, context)
-    return UserStates(users.states, users.variances)
 
 
 class _Progress:

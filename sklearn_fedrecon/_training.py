@@ -18,10 +18,12 @@ from ._encoding import (
     encode_ratings,
 )
 from ._fitted import History, extended
+from ._population import HeldOut, first_exchange, rebuild_users
 from ._random import Stream, generator
 from ._round import RoundParts, ServerState
-from ._simulation import HeldOut, Schedule, first_exchange, rebuild_users, simulate
+from ._simulation import Schedule, simulate
 from ._types import ClientRatings, RoundContext, ServerModel
+from .splitting import RandomSplit
 
 _EXCHANGE_BYTES = 3 * 8  # of a client before the first round: weight, mean and squares
 
@@ -164,8 +166,6 @@ class TrainingMixin:
                 f"fraction={self.validation_fraction}, n_samples={ratings.n_ratings}), which "
                 "leaves nobody to train on: switch it off or lower validation_fraction."
             )
-        from .splitting import RandomSplit
-
         order = generator(seed, Stream.VALIDATION).permutation(ratings.n_clients)
         held, train = np.sort(order[:n_held]), np.sort(order[n_held:])
         context = RoundContext(0, ratings.n_clients, 1.0, seed)

@@ -1,10 +1,11 @@
-"""The kernels of `_blocks` against NumPy's solver, one system and one client at a time."""
+"""Kernels against NumPy's solver: one system, and one client, at a time."""
 
 import numpy as np
 import pytest
 
 from sklearn_fedrecon import _blocks
-from sklearn_fedrecon._blocks import PaddedRows, solve_systems, solve_users
+from sklearn_fedrecon._blocks import PaddedRows, solve_users
+from sklearn_fedrecon._systems import solve_systems
 from sklearn_fedrecon._types import ClientRatings
 
 N_ITEMS = 60
@@ -40,7 +41,7 @@ def draw_table(d, seed=1):
 
 
 @pytest.mark.parametrize("n_systems", [1, 63, 64, 65, 200])
-@pytest.mark.parametrize("d", [1, 2, 17, 40])
+@pytest.mark.parametrize("d", [1, 2, 17, 40, 80, 97])
 def test_systems_are_solved_as_numpy_solves_them(d, n_systems):
     systems = draw_systems(n_systems, d)
     expected = np.linalg.solve(systems[:, :d], systems[:, d, :, None])[:, :, 0]
@@ -48,9 +49,10 @@ def test_systems_are_solved_as_numpy_solves_them(d, n_systems):
 
 
 @pytest.mark.parametrize("n_systems", [3, 100])
-def test_what_is_beside_the_matrices_does_not_matter(n_systems):
-    systems = draw_systems(n_systems, 5)
-    wider = np.concatenate([systems, np.full((n_systems, 6, 1), np.nan)], axis=2)
+@pytest.mark.parametrize("d", [5, 90])
+def test_what_is_beside_the_matrices_does_not_matter(d, n_systems):
+    systems = draw_systems(n_systems, d)
+    wider = np.concatenate([systems, np.full((n_systems, d + 1, 1), np.nan)], axis=2)
     np.testing.assert_array_equal(solve_systems(wider), solve_systems(systems))
 
 
@@ -68,8 +70,9 @@ def test_single_precision(n_systems):
     np.testing.assert_allclose(solutions, solve_systems(systems), rtol=1e-4, atol=1e-5)
 
 
-def test_a_matrix_that_rounding_made_indefinite_has_a_finite_solution():
-    systems = np.ones((100, 4, 3), dtype=np.float32)  # of rank one
+@pytest.mark.parametrize("d", [3, 100])
+def test_a_matrix_that_rounding_made_indefinite_has_a_finite_solution(d):
+    systems = np.ones((100, d + 1, d), dtype=np.float32)  # of rank one
     systems[:, 1, 1] -= np.float32(1e-6)
     assert np.isfinite(solve_systems(systems)).all()
 

@@ -10,16 +10,14 @@ from threadpoolctl import threadpool_info
 
 from sklearn_fedrecon import _simulation
 from sklearn_fedrecon._distribution import ChunkMap, _chunks
-from sklearn_fedrecon._round import RoundParts, ServerState
-from sklearn_fedrecon._simulation import (
+from sklearn_fedrecon._population import (
     HeldOut,
-    Schedule,
     first_exchange,
     held_out_rmse,
     rebuild_users,
-    simulate,
-    timed_round,
 )
+from sklearn_fedrecon._round import RoundParts, ServerState
+from sklearn_fedrecon._simulation import Schedule, simulate, timed_round
 from sklearn_fedrecon._types import (
     ClientRatings,
     PartialSum,

@@ -19,7 +19,7 @@ from .._types import ClientRatings, chunk_bounds
 
 CHUNK_SIZE = 196608  # ratings of the unit of parallel work
 _MANY_ITEMS = 8192  # above it, larger chunks: each sends a sum for every item
-_SHARDS_PER_WORKER = 4  # that workers of different speed end together
+_SHARDS_PER_WORKER = 8  # that workers of different speed end together
 
 
 def chunk_size(n_items: int) -> int:

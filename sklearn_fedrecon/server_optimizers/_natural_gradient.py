@@ -63,9 +63,9 @@ class NaturalGradient(BaseEstimator):
         Returns
         -------
         state : dict of str to ndarray
-            ``participation`` (rounds, each times its rate), the running averages ``counts`` of shape (n_items,), ``moment`` of
-            shape (k, k), ``bias_mean``, ``bias_square`` and ``noise``, and the floor
-            ``unit`` of variances.
+            ``participation`` (rounds, each times its rate), the running averages
+            ``counts`` of shape (n_items,), ``moment`` of shape (k, k), ``bias_mean``,
+            ``bias_square`` and ``noise``, and the floor ``unit`` of variances.
         """
         k = model.n_components
         return {

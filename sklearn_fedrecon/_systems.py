@@ -1,0 +1,113 @@
+"""Many small symmetric positive definite systems, solved in step.
+
+LAPACK takes one system at a time, and for systems of some ten unknowns most of that time is
+not arithmetic. Here a system is a lane: an operation of the Cholesky factorisation is carried
+out for all systems at once, along the last axis of the arrays.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+
+_FEW_SYSTEMS = 64  # below it LAPACK, one system at a time, is faster
+_MANY_UNKNOWNS = 80  # from it on, most of the work is left to matrix products
+_PANEL = 16  # unknowns that are eliminated between two of them
+
+
+def solve_systems(systems: np.ndarray) -> np.ndarray:
+    """Solve many symmetric positive definite systems.
+
+    Parameters
+    ----------
+    systems : ndarray of shape (n_systems, d + 1, d) or (n_systems, d + 1, d + 1)
+        Each matrix with its right side as a last row below it. A further column is ignored.
+        The array may be overwritten.
+
+    Returns
+    -------
+    solutions : ndarray of shape (n_systems, d)
+    """
+    d = systems.shape[1] - 1
+    if len(systems) < _FEW_SYSTEMS:
+        return np.linalg.solve(systems[:, :d, :d], systems[:, d, :d, None])[:, :, 0]
+    if d >= _MANY_UNKNOWNS:
+        return _solve_in_panels(systems)
+    lanes = np.empty((d + 1, d, len(systems)), dtype=systems.dtype)
+    _fill_lower(lanes, systems)
+    _factorise(lanes)
+    return _substitute_back(lanes).T
+
+
+def _fill_lower(lanes: np.ndarray, matrices: np.ndarray) -> None:
+    """Copy the lower triangles (and what is below) of (n, rows, d) into lanes (rows, d, n)."""
+    d = lanes.shape[1]
+    for row in range(matrices.shape[1]):
+        lanes[row, : row + 1] = matrices[:, row, : min(row + 1, d)].T
+
+
+def _factorise(lanes: np.ndarray) -> None:
+    """Cholesky factorisation ``A = L L'`` of all systems, in place.
+
+    Rows ``b`` below the triangle become ``b L'^-1``: right sides, the solutions of
+    ``L y = b``; unit matrices, the inverse of ``L'``.
+
+    Parameters
+    ----------
+    lanes : ndarray of shape (n_rows, d, n_systems)
+        The first ``d`` rows are the matrix, of which the upper triangle is not read.
+    """
+    d = lanes.shape[1]
+    smallest = d * np.finfo(lanes.dtype).eps
+    for j in range(d):
+        column = lanes[j:, j]
+        floor = smallest * column[0]
+        if j:
+            column -= np.einsum("ipc,pc->ic", lanes[j:, :j], lanes[j, :j])
+        # A pivot that rounding made negative stands for one that is next to zero.
+        column /= np.sqrt(np.maximum(column[0], floor))
+
+
+def _substitute_back(lanes: np.ndarray) -> np.ndarray:
+    """Solutions of ``L' z = y``, shape (d, n_systems)."""
+    d = lanes.shape[1]
+    solutions = lanes[d].copy()
+    for j in range(d - 1, -1, -1):
+        solutions[j] /= lanes[j, j]
+        solutions[:j] -= lanes[j, :j] * solutions[j]
+    return solutions
+
+
+def _solve_in_panels(systems: np.ndarray) -> np.ndarray:
+    """Solve larger systems, some unknowns at a time; the systems are overwritten.
+
+    Each panel of columns is brought up to date by a matrix product; its square is factorised
+    in lanes, and what is below it multiplied by the inverse of the factor.
+    """
+    d = systems.shape[1] - 1
+    bounds = list(pairwise([*range(0, d, _PANEL), d]))
+    inverses = []
+    for start, stop in bounds:
+        panel, width = systems[:, start:, start:stop], stop - start
+        before = systems[:, start:, :start]
+        panel -= np.matmul(before, before[:, :width].swapaxes(1, 2))
+        inverses.append(_inverse_of_factor(panel[:, :width]))
+        panel[:, width:] = np.matmul(panel[:, width:], inverses[-1])
+    right = systems[:, d, :d]  # by now the solutions of L y = b
+    solutions = np.empty_like(right)
+    for (start, stop), inverse in zip(reversed(bounds), reversed(inverses), strict=True):
+        part = np.matmul(inverse, right[:, start:stop, None])
+        solutions[:, start:stop] = part[:, :, 0]
+        right[:, :start] -= np.matmul(part.swapaxes(1, 2), systems[:, start:stop, :start])[:, 0]
+    return solutions
+
+
+def _inverse_of_factor(matrices: np.ndarray) -> np.ndarray:
+    """Inverses of the ``L'`` of matrices ``L L'``, shape (n_systems, d, d)."""
+    n_systems, d, _ = matrices.shape
+    lanes = np.zeros((2 * d, d, n_systems), dtype=matrices.dtype)
+    _fill_lower(lanes, matrices)
+    lanes[d + np.arange(d), np.arange(d)] = 1
+    _factorise(lanes)
+    return np.ascontiguousarray(lanes[d:].transpose(2, 0, 1))
