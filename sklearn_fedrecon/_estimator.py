@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from numbers import Integral, Real
 
 from sklearn.base import BaseEstimator, RegressorMixin
@@ -27,7 +26,7 @@ from ._random import root_seed
 from ._recommending import RecommendingMixin
 from ._serving import ServingMixin
 from ._simulation import timed_round
-from ._training import TrainingMixin
+from ._training import Run, TrainingMixin
 from ._types import RoundContext
 
 
@@ -303,19 +302,9 @@ class FederatedReconstructionMF(
         population = train.by_length() if sampler.rate(train.n_clients) >= 1 else train
         served = population if train is data.ratings else data.ratings
         with ChunkMap(self.n_jobs) as mapper:
-            finish = partial(
-                self._finish,
-                data=data,
-                served=served,
-                parts=parts,
-                seed=seed,
-                history=history,
-                mapper=mapper,
-            )
-            state = self._run(
-                population, held_out, state, parts, schedule, callbacks, history, finish, mapper
-            )
-            self._set(finish(state))
+            run = Run(data, served, parts, seed, history, mapper)
+            state = self._run_rounds(run, state, population, schedule, held_out, callbacks)
+            self._set(self._finish(run, state))
         callbacks.fit_end()
         return self
 
@@ -361,20 +350,12 @@ class FederatedReconstructionMF(
             state = self._start(cohort, parts, seed)
         rate = cohort.n_clients / population
         context = RoundContext(len(history), population, rate, seed, streaming=begun)
-        finish = partial(
-            self._finish,
-            data=data,
-            served=cohort,
-            parts=parts,
-            seed=seed,
-            history=history,
-            streaming=begun,
-        )
         with ChunkMap(self.n_jobs) as mapper:
             placed, summed = mapper.place(cohort), mapper.summed(parts.aggregator.combine)
             state, report = timed_round(placed, cohort.n_clients, state, parts, context, summed)
-            self._record(report, history, cohort.n_clients, report.round + 1)
-            self._set(finish(state, mapper=mapper))
+            run = Run(data, cohort, parts, seed, history, mapper, streaming=begun)
+            self._record(run, report, cohort.n_clients, report.round + 1)
+            self._set(self._finish(run, state))
         return self
 
     def __sklearn_tags__(self):

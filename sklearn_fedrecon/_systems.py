@@ -66,7 +66,9 @@ def _factorise(lanes: np.ndarray) -> None:
         if j:
             column -= np.einsum("ipc,pc->ic", lanes[j:, :j], lanes[j, :j])
         # A pivot that rounding made negative stands for one that is next to zero.
-        column /= np.sqrt(np.maximum(column[0], floor))
+        pivot = np.sqrt(np.maximum(column[0], floor))
+        column[1:] /= pivot
+        column[0] = pivot
 
 
 def _substitute_back(lanes: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from numbers import Integral
 
 import numpy as np
 
+from ._distribution import ChunkMap
 from ._encoding import (
     IdIndex,
     check_ids,
@@ -22,7 +23,7 @@ from ._population import HeldOut, first_exchange, rebuild_users
 from ._random import Stream, generator
 from ._round import RoundParts, ServerState
 from ._simulation import Schedule, simulate
-from ._types import ClientRatings, RoundContext, ServerModel
+from ._types import ClientRatings, RoundContext, RoundReport, ServerModel, UserStates
 from .splitting import RandomSplit
 
 _EXCHANGE_BYTES = 3 * 8  # of a client before the first round: weight, mean and squares
@@ -36,6 +37,32 @@ class Encoded:
     users: IdIndex
     items: IdIndex
     target_dtype: np.dtype
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the steps of one fit share.
+
+    Attributes
+    ----------
+    data : Encoded
+    served : ClientRatings
+        The ratings of ``data``, their clients maybe in another order.
+    parts : RoundParts
+    seed : int
+    history : History
+    mapper : ChunkMap
+    streaming : bool
+        Whether users that are not in ``data`` keep the state that they have.
+    """
+
+    data: Encoded
+    served: ClientRatings
+    parts: RoundParts
+    seed: int
+    history: History
+    mapper: ChunkMap
+    streaming: bool = False
 
 
 class TrainingMixin:
@@ -103,12 +130,14 @@ class TrainingMixin:
 
     def _first_model(self, ratings: ClientRatings, parts: RoundParts, seed: int) -> ServerModel:
         """The model before the first round."""
-        mean, scale = first_exchange(ratings)
-        if self.global_mean != "federated":
-            mean = 0.0 if self.global_mean == "learned" else float(self.global_mean)
-        if not self._exchanges():
+        mean, scale = 0.0, 1.0
+        if self._exchanges(parts):
+            mean, scale = first_exchange(ratings)
+        elif self.rating_scale is not None:
             low, high = self._scale_bounds()
             scale = (high - low) / 4
+        if self.global_mean != "federated":
+            mean = 0.0 if self.global_mean == "learned" else float(self.global_mean)
         model = parts.reconstruction.initial_model(
             ratings.n_items,
             self.n_components,
@@ -120,9 +149,10 @@ class TrainingMixin:
         )
         return replace(model, learn_global_mean=self.global_mean == "learned")
 
-    def _exchanges(self) -> bool:
-        """Whether mean or scale come from clients, not from declared numbers."""
-        return self.global_mean == "federated" or self.rating_scale is None
+    def _exchanges(self, parts: RoundParts) -> bool:
+        """Whether the mean or the scale comes from clients, not from declared numbers."""
+        asks_scale = parts.reconstruction.needs_scale and self.rating_scale is None
+        return self.global_mean == "federated" or asks_scale
 
     def _start(self, ratings: ClientRatings, parts: RoundParts, seed: int) -> ServerState:
         """The state before the first round."""
@@ -198,63 +228,61 @@ class TrainingMixin:
             )
         return int(total_users)
 
-    def _run(
-        self, population, held_out, state, parts, schedule, callbacks, history, finish, mapper
-    ):
+    def _run_rounds(
+        self, run: Run, state: ServerState, population, schedule: Schedule, held_out, callbacks
+    ) -> ServerState:
         """Run the rounds, tell who watches, and return the state to keep."""
         best, best_error = None, np.inf
         last = schedule.first_round + schedule.max_rounds
-        placed, summed = mapper.place(population), mapper.summed(parts.aggregator.combine)
-        rounds = simulate(placed, state, parts, schedule, summed, held_out, callbacks.round_begin)
+        placed, summed = (
+            run.mapper.place(population),
+            run.mapper.summed(run.parts.aggregator.combine),
+        )
+        rounds = simulate(
+            placed, state, run.parts, schedule, summed, held_out, callbacks.round_begin
+        )
         for state, report in rounds:
-            self._record(report, history, population.n_clients, last)
+            self._record(run, report, population.n_clients, last)
             error = report.measurements.get("validation_rmse", np.inf)
             if error < best_error:
                 best, best_error = state, error
-            if callbacks.round_end(partial(finish, state)):
+            if callbacks.round_end(partial(self._finish, run, state)):
                 break
         return state if best is None else best
 
-    def _record(self, report, history: History, n_clients: int, last: int) -> None:
+    def _record(self, run: Run, report: RoundReport, n_clients: int, last: int) -> None:
         """Keep what a round did, and show it."""
-        first = report.round == 0 and self._exchanges()
-        history.add(report, _EXCHANGE_BYTES * n_clients if first else 0)
+        first = report.round == 0 and self._exchanges(run.parts)
+        run.history.add(report, _EXCHANGE_BYTES * n_clients if first else 0)
         if self.verbose:
             print(History.line(report, last), flush=True)  # a notebook or a pipe shows it now
 
-    def _finish(
-        self, state, *, data, served, parts, seed, history, mapper, streaming=False
-    ) -> dict:
+    def _finish(self, run: Run, state: ServerState) -> dict:
         """Fitted attributes after the last round: every user of X is rebuilt.
 
-        ``served`` are the ratings of ``data``, their clients maybe in another order. With
-        ``streaming`` other users keep the state that they have, so its axes stay. Otherwise
-        axes are put in order; a warm start goes on from what was before that.
+        Other users of a streaming run keep the state that they have, so its axes stay.
+        Otherwise axes are put in order; a warm start goes on from what was before that.
         """
         model, optimizer = state.model, state.optimizer
-        if not streaming:
-            model, optimizer = parts.server_optimizer.finalize(model, optimizer)
-        users = rebuild_users(mapper.place(served), model, parts, seed, mapper)
-        if served is not data.ratings:
-            users = users.take(np.argsort(served.clients))
+        if not run.streaming:
+            model, optimizer = run.parts.server_optimizer.finalize(model, optimizer)
+        users = rebuild_users(run.mapper.place(run.served), model, run.parts, run.seed, run.mapper)
+        if run.served is not run.data.ratings:
+            users = users.take(np.argsort(run.served.clients))
         server = ServerState(model, state.aggregator, optimizer)
-        fitted = self._fitted_attributes(server, users, data, seed, history, keep_users=streaming)
-        return fitted | {"_trained": state}
-
-    def _fitted_attributes(
-        self, state: ServerState, users, data: Encoded, seed: int, history, keep_users=False
-    ) -> dict:
-        """Everything that a fit sets; ``keep_users`` keeps the users that were not rebuilt."""
-        if keep_users:
-            devices = self._merged_devices(data.users, users, data.ratings)
-        else:
-            k = state.model.n_components
-            devices = self._device_attributes(data.users, users, data.ratings, k)
         return {
-            **self._server_attributes(state, data.items),
-            **devices,
-            "history_": history.columns(),
-            "n_iter_": len(history),
-            "_seed": seed,
-            "_target_dtype": data.target_dtype,
+            **self._server_attributes(server, run.data.items),
+            **self._devices_after(run, users, model.n_components),
+            "history_": run.history.columns(),
+            "n_iter_": len(run.history),
+            "_seed": run.seed,
+            "_target_dtype": run.data.target_dtype,
+            "_trained": state,
         }
+
+    def _devices_after(self, run: Run, users: UserStates, n_components: int) -> dict:
+        """Attributes of the devices; those of a streaming run join the ones known."""
+        data = run.data
+        if run.streaming:
+            return self._merged_devices(data.users, users, data.ratings)
+        return self._device_attributes(data.users, users, data.ratings, n_components)

@@ -11,7 +11,9 @@ import pytest
 from sklearn.metrics import root_mean_squared_error
 
 from sklearn_fedrecon import FederatedReconstructionMF
+from sklearn_fedrecon.client_update import SGDUpdate
 from sklearn_fedrecon.datasets import make_ratings, oracle_predict
+from sklearn_fedrecon.splitting import NoSplit
 
 N_USERS, N_ITEMS = 80, 60
 
@@ -129,6 +131,17 @@ def test_a_public_start_needs_no_exchange(table):
     asked = new(global_mean=3.0, max_iter=1).fit(X, y)
     up = asked.history_["bytes_up"][0] - public.history_["bytes_up"][0]
     assert up == 3 * 8 * N_USERS
+
+
+@pytest.mark.parametrize(("reconstruction", "asked"), [("ridge", 24 * N_USERS), ("sgd", 0)])
+def test_only_parts_that_use_the_scale_ask_for_it(table, reconstruction, asked):
+    X, y = table
+    model = new(reconstruction=reconstruction, global_mean=3.5, max_iter=2, tol=None)
+    model.set_params(
+        support_query=NoSplit(batch_size=5), client_update=SGDUpdate(learning_rate=0.01)
+    )
+    history = model.fit(X, y).history_
+    assert history["bytes_up"][0] - history["bytes_up"][1] == asked
 
 
 # --- what is reported --------------------------------------------------------------------------

@@ -1,15 +1,12 @@
-"""The loop over rounds with scripted parts; chunks over workers; the exchange before."""
+"""The loop over rounds with scripted parts; what comes before and after."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from joblib import parallel_config
 from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_info
 
 from sklearn_fedrecon import _simulation
-from sklearn_fedrecon._distribution import ChunkMap, _chunks
 from sklearn_fedrecon._population import (
     HeldOut,
     first_exchange,
@@ -266,47 +263,6 @@ def test_report_of_a_round():
         "bytes_down": 20 * model_bytes(state.model),
         "bytes_up": 7 * 4 + 9 * 8,
     }
-
-
-# --- chunks and workers ------------------------------------------------------------------------
-
-
-def summed(chunk):
-    """A step that shows its chunk."""
-    return chunk.clients.tolist(), float(chunk.values.sum())
-
-
-@pytest.mark.parametrize("backend", ["threading", "loky", None])
-@pytest.mark.parametrize("n_jobs", [None, 1, 2, -1])
-def test_chunks_come_back_in_order(n_jobs, backend, monkeypatch):
-    monkeypatch.setattr(_chunks, "CHUNK_SIZE", 3)
-    ratings = make_ratings(150)  # more chunks than a wave for two workers
-    expected = [summed(chunk) for chunk in ratings.chunks(3)]
-    assert len(expected) > 32
-    with parallel_config(backend) if backend else parallel_config(), ChunkMap(n_jobs) as mapper:
-        assert list(mapper(summed, ratings)) == expected
-        assert list(mapper(summed, ratings)) == expected  # the pool serves all rounds
-
-
-def blas_threads(chunk):
-    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
-
-
-@pytest.mark.parametrize("n_jobs", [1, 2])
-def test_a_step_has_one_blas_thread(n_jobs, monkeypatch):
-    monkeypatch.setattr(_chunks, "CHUNK_SIZE", 10)
-    with ChunkMap(n_jobs) as mapper:
-        threads = list(mapper(blas_threads, make_ratings(30)))
-    assert len(threads) > 1
-    assert {number for chunk in threads for number in chunk} == {1}
-
-
-def test_what_is_too_small_to_share_stays_with_the_caller():
-    import threading
-
-    with ChunkMap(2) as mapper:
-        threads = list(mapper(lambda _: threading.current_thread(), make_ratings()))
-    assert threads == [threading.current_thread()]
 
 
 # --- before the rounds and after ---------------------------------------------------------------

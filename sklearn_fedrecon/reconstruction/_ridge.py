@@ -38,6 +38,7 @@ class RidgeReconstruction(BaseEstimator):
     needs = ("the support",)
     gives = ("users",)
     merges_duplicates = True
+    needs_scale = True
     _parameter_constraints = {  # noqa: RUF012
         "alpha": [Interval(Real, 0, None, closed="neither")],
     }

@@ -49,6 +49,7 @@ class SGDReconstruction(BaseEstimator):
 
     needs = ("the support",)
     merges_duplicates = False
+    needs_scale = False
     _parameter_constraints = {  # noqa: RUF012
         "n_epochs": [Interval(Integral, 0, None, closed="left")],
         "max_steps": [Interval(Integral, 0, None, closed="left"), None],

@@ -38,6 +38,7 @@ class VariationalReconstruction(BaseEstimator):
 
     needs = ("the support",)
     merges_duplicates = True
+    needs_scale = True
     gives = ("users", "posterior variances")
 
     def initial_model(
