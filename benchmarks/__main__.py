@@ -20,6 +20,8 @@ NAMES = (
     "serving",
     "jobs",
     "imports",
+    "limits",
+    "compiled",
     "peers",
     "paper_round",
     "paper_reproduction",

@@ -1,10 +1,10 @@
 """One round as published: 100 clients, 50 components, batches of 5, beside plain NumPy loops.
 
 At most 50 steps reconstruct and 50 update, on as many users, items and ratings as MovieLens 1M
-has. The published step sizes are for MovieLens and diverge on these made-up ratings, whose most
-popular items more users rated: users are rebuilt at half the rate, at the same cost. The
-seconds are those that the estimator records of every round. The loops go through the clients
-one by one, and through the batches of each; package and loops alternate, one thread.
+has. The published step sizes are for MovieLens and diverge on these made-up ratings: users are
+rebuilt at half the rate, at the same cost. The seconds are those that the estimator records of
+every round. The loops go through the clients one by one, and through the batches of each;
+package and loops alternate, one thread.
 """
 
 from __future__ import annotations

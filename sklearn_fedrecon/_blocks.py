@@ -68,10 +68,7 @@ def solve_users(
     diagonals = np.empty_like(states)
     residuals = np.empty(ratings.n_ratings, dtype=dtype)
     padded = PaddedRows(ratings, table, targets)
-    n_groups = -(-ratings.n_clients * (d + 1) ** 2 // _GROUP_NUMBERS)
-    n_groups = min(n_groups, ratings.n_clients)
-    bounds = np.linspace(0, ratings.n_clients, n_groups + 1).astype(int)
-    for start, stop in pairwise(bounds.tolist()):
+    for start, stop in client_groups(ratings.n_clients, d + 1):
         group, blocks = slice(start, stop), padded.blocks(start, stop)
         systems = padded.systems(blocks)
         diagonal = np.einsum("cjj->cj", systems[:, :d, :d])  # a view
@@ -81,6 +78,16 @@ def solve_users(
         states[group] = solve_systems(systems)
         padded.residuals(blocks, states[group], out=residuals)
     return states, diagonals, residuals
+
+
+def client_groups(n_clients: int, width: int) -> list[tuple[int, int]]:
+    """First and last (exclusive) of the clients whose systems are solved together.
+
+    As few groups of about the same size as there can be without systems, of ``width`` rows
+    and columns, that leave the cache.
+    """
+    n_groups = min(n_clients, -(-n_clients * width**2 // _GROUP_NUMBERS))
+    return list(pairwise(np.linspace(0, n_clients, n_groups + 1).astype(int).tolist()))
 
 
 def _put(values: np.ndarray, where: np.ndarray) -> np.ndarray:

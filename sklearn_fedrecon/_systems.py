@@ -32,11 +32,12 @@ def solve_systems(systems: np.ndarray) -> np.ndarray:
     d = systems.shape[1] - 1
     if len(systems) < _FEW_SYSTEMS:
         return np.linalg.solve(systems[:, :d, :d], systems[:, d, :d, None])[:, :, 0]
+    floors = d * np.finfo(systems.dtype).eps * np.einsum("cjj->jc", systems[:, :d, :d])
     if d >= _MANY_UNKNOWNS:
-        return _solve_in_panels(systems)
+        return _solve_in_panels(systems, floors)
     lanes = np.empty((d + 1, d, len(systems)), dtype=systems.dtype)
     _fill_lower(lanes, systems)
-    _factorise(lanes)
+    _factorise(lanes, floors)
     return _substitute_back(lanes).T
 
 
@@ -47,7 +48,7 @@ def _fill_lower(lanes: np.ndarray, matrices: np.ndarray) -> None:
         lanes[row, : row + 1] = matrices[:, row, : min(row + 1, d)].T
 
 
-def _factorise(lanes: np.ndarray) -> None:
+def _factorise(lanes: np.ndarray, floors: np.ndarray) -> None:
     """Cholesky factorisation ``A = L L'`` of all systems, in place.
 
     Rows ``b`` below the triangle become ``b L'^-1``: right sides, the solutions of
@@ -57,16 +58,15 @@ def _factorise(lanes: np.ndarray) -> None:
     ----------
     lanes : ndarray of shape (n_rows, d, n_systems)
         The first ``d`` rows are the matrix, of which the upper triangle is not read.
+    floors : ndarray of shape (d, n_systems)
+        Smallest squares of pivots: one that rounding made negative stands for one that is
+        next to zero.
     """
-    d = lanes.shape[1]
-    smallest = d * np.finfo(lanes.dtype).eps
-    for j in range(d):
+    for j in range(lanes.shape[1]):
         column = lanes[j:, j]
-        floor = smallest * column[0]
         if j:
             column -= np.einsum("ipc,pc->ic", lanes[j:, :j], lanes[j, :j])
-        # A pivot that rounding made negative stands for one that is next to zero.
-        pivot = np.sqrt(np.maximum(column[0], floor))
+        pivot = np.sqrt(np.maximum(column[0], floors[j]))
         column[1:] /= pivot
         column[0] = pivot
 
@@ -81,7 +81,7 @@ def _substitute_back(lanes: np.ndarray) -> np.ndarray:
     return solutions
 
 
-def _solve_in_panels(systems: np.ndarray) -> np.ndarray:
+def _solve_in_panels(systems: np.ndarray, floors: np.ndarray) -> np.ndarray:
     """Solve larger systems, some unknowns at a time; the systems are overwritten.
 
     Each panel of columns is brought up to date by a matrix product; its square is factorised
@@ -94,7 +94,7 @@ def _solve_in_panels(systems: np.ndarray) -> np.ndarray:
         panel, width = systems[:, start:, start:stop], stop - start
         before = systems[:, start:, :start]
         panel -= np.matmul(before, before[:, :width].swapaxes(1, 2))
-        inverses.append(_inverse_of_factor(panel[:, :width]))
+        inverses.append(_inverse_of_factor(panel[:, :width], floors[start:stop]))
         panel[:, width:] = np.matmul(panel[:, width:], inverses[-1])
     right = systems[:, d, :d]  # by now the solutions of L y = b
     solutions = np.empty_like(right)
@@ -105,11 +105,11 @@ def _solve_in_panels(systems: np.ndarray) -> np.ndarray:
     return solutions
 
 
-def _inverse_of_factor(matrices: np.ndarray) -> np.ndarray:
+def _inverse_of_factor(matrices: np.ndarray, floors: np.ndarray) -> np.ndarray:
     """Inverses of the ``L'`` of matrices ``L L'``, shape (n_systems, d, d)."""
     n_systems, d, _ = matrices.shape
     lanes = np.zeros((2 * d, d, n_systems), dtype=matrices.dtype)
     _fill_lower(lanes, matrices)
     lanes[d + np.arange(d), np.arange(d)] = 1
-    _factorise(lanes)
+    _factorise(lanes, floors)
     return np.ascontiguousarray(lanes[d:].transpose(2, 0, 1))
