@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import sys
 from pathlib import Path
 
 from ._machine import describe_machine
@@ -20,6 +19,7 @@ NAMES = (
     "serving",
     "jobs",
     "imports",
+    "cost",
     "limits",
     "compiled",
     "peers",
@@ -40,7 +40,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--movielens", metavar="VARIANT", help="MovieLens ratings instead of make_ratings"
     )
     parser.add_argument("--large", action="store_true", help="with the sizes that take minutes")
-    parser.add_argument("--markdown", type=Path, help="also append the tables to this file")
+    parser.add_argument("--markdown", type=Path, help="also write the tables to this file")
+    parser.add_argument(
+        "--into", type=Path, help="also put the tables into their places in this Markdown file"
+    )
     parser.add_argument("--figure", type=Path, help="also draw the curves to this file")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args(arguments)
@@ -63,11 +66,37 @@ def main() -> None:
     print(machine.text())
     for name in options.names:
         warn_if_busy()
+        tables = []
         for table in importlib.import_module(f".{name}", __package__).run(options):
-            table.command = " ".join(["python -m benchmarks", *sys.argv[1:]])
+            table.command = command(name, options)
             print("\n" + table.text(), flush=True)
-            results.append(table)
-            keep(results, machine, options)
+            tables.append(table)
+            keep([*results, *tables], machine, options)
+        results += tables
+        if options.into:
+            put_into(options.into, name, [*(t.markdown() for t in tables), machine.text()])
+
+
+def command(name: str, options: argparse.Namespace) -> str:
+    """What makes the tables of a benchmark, without what says where to put them."""
+    words = ["python -m benchmarks", name]
+    for option in ("repeats", "components", "ratings", "users", "movielens", "large"):
+        value = getattr(options, option)
+        if value:
+            values = value if isinstance(value, list) else [] if value is True else [value]
+            words += [f"--{option}", *map(str, values)]
+    return " ".join(words)
+
+
+def put_into(path: Path, name: str, paragraphs: list[str]) -> None:
+    """Replace what stands between the markers of a benchmark in a Markdown file."""
+    begin, end = f"<!-- benchmark: {name} -->", "<!-- /benchmark -->"
+    before, found, rest = path.read_text(encoding="utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise SystemExit(f"{path} has no place for {name}: expected {begin} ... {end}")
+    text = "\n\n".join([before + begin, *paragraphs, end + after])
+    path.write_text(text, encoding="utf-8")
 
 
 def keep(results: list[Table], machine, options: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sklearn_fedrecon._blocks import PaddedRows, client_groups
+from sklearn_fedrecon._blocks import PaddedGroup, client_groups
 from sklearn_fedrecon._distribution import ChunkMap
 from sklearn_fedrecon._systems import solve_systems
 from sklearn_fedrecon._types import ClientRatings
@@ -71,18 +71,18 @@ def parts(ratings: ClientRatings, k: int, speed: float, repeats: int) -> list[fl
     groups = [group for chunk in chunks for group in padded(chunk, model, targets)]
     matrices = [chunk.matrix(chunk.rating_weights()) for chunk in chunks]
     states = [np.ones((chunk.n_clients, k), dtype=np.float32) for chunk in chunks]
-    solved, diagonal = [rows.systems(blocks) for rows, blocks in groups], np.arange(k + 1)
+    solved, diagonal = [group.systems() for group in groups], np.arange(k + 1)
     for systems in solved:
         systems[:, diagonal, diagonal] += 1
 
     def gather():
-        for rows, blocks in groups:
-            for block in blocks:
-                rows._rows(block)
+        for group in groups:
+            for block in group.blocks:
+                group._rows(block)
 
     def gram():
-        for rows, blocks in groups:
-            rows.systems(blocks)
+        for group in groups:
+            group.systems()
 
     def solve():
         for systems in solved:
@@ -105,8 +105,8 @@ def parts(ratings: ClientRatings, k: int, speed: float, repeats: int) -> list[fl
     return [gathered, grams - gathered, best, systems, product, total, all_of_it]
 
 
-def padded(chunk: ClientRatings, model, targets: np.ndarray) -> list[tuple[PaddedRows, list]]:
-    """The chunk's rows, and the blocks of each group of clients that is solved together."""
-    rows = PaddedRows(chunk, model.table, targets[: chunk.n_ratings])
+def padded(chunk: ClientRatings, model, targets: np.ndarray) -> list[PaddedGroup]:
+    """The groups of clients of a chunk that are solved together."""
+    targets = targets[: chunk.n_ratings]
     bounds = client_groups(chunk.n_clients, model.table.shape[1])
-    return [(rows, rows.blocks(start, stop)) for start, stop in bounds]
+    return [PaddedGroup(chunk, model.table, targets, start, stop) for start, stop in bounds]

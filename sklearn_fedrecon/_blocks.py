@@ -67,16 +67,15 @@ def solve_users(
     states = np.empty((ratings.n_clients, d), dtype=dtype)
     diagonals = np.empty_like(states)
     residuals = np.empty(ratings.n_ratings, dtype=dtype)
-    padded = PaddedRows(ratings, table, targets)
     for start, stop in client_groups(ratings.n_clients, d + 1):
-        group, blocks = slice(start, stop), padded.blocks(start, stop)
-        systems = padded.systems(blocks)
+        group = PaddedGroup(ratings, table, targets, start, stop)
+        systems, clients = group.systems(), slice(start, stop)
         diagonal = np.einsum("cjj->cj", systems[:, :d, :d])  # a view
-        diagonal += ridge if extra is None else ridge + extra[group]
+        diagonal += ridge if extra is None else ridge + extra[clients]
         systems[:, d, :d] += ridge * prior_mean
-        diagonals[group] = diagonal
-        states[group] = solve_systems(systems)
-        padded.residuals(blocks, states[group], out=residuals)
+        diagonals[clients] = diagonal
+        states[clients] = solve_systems(systems)
+        residuals[group.ratings] = group.residuals(states[clients])
     return states, diagonals, residuals
 
 
@@ -99,46 +98,31 @@ def _put(values: np.ndarray, where: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Block:
-    """Clients with about the same number of ratings, padded to the longest.
+    """Neighbours with about the same number of ratings, padded to the longest.
 
     Attributes
     ----------
     clients : slice
-        Their positions in the group of clients that is solved together.
-    ratings : slice
-        Positions of their ratings.
-    items : ndarray of shape (n_block, longest)
-        Items of their ratings; padding points one past the last item.
-    mask : ndarray of shape (n_block, longest) or None
-        What is not padding; None where nothing is.
+        Their positions in the group.
+    places : slice
+        Where their padded ratings are among those of the group.
+    shape : tuple of (int, int)
+        Clients, and padded ratings of each.
     n_pieces : int
         Equal pieces that the ratings of a client are multiplied in.
     """
 
     clients: slice
-    ratings: slice
-    items: np.ndarray
-    mask: np.ndarray | None
-    n_pieces: int = 1
-
-    def pad(self, values: np.ndarray, fill: float = 0) -> np.ndarray:
-        """Numbers of all ratings in the shape of this block, (n_block, longest)."""
-        return _pad(values[self.ratings], self.items.shape, self.mask, fill)
+    places: slice
+    shape: tuple[int, int]
+    n_pieces: int
 
 
-def _pad(values: np.ndarray, shape: tuple, mask: np.ndarray | None, fill: float) -> np.ndarray:
-    """Consecutive ``values`` where ``mask`` is true, ``fill`` elsewhere."""
-    if mask is None:
-        return values.reshape(shape)
-    padded = np.full(shape, fill, dtype=values.dtype)
-    padded[mask] = values
-    return padded
+class PaddedGroup:
+    """Rows of the design matrix of a group of clients, in blocks that stay in the cache.
 
-
-class PaddedRows:
-    """Rows of the design matrix, client by client, in blocks that stay in the cache.
-
-    Padding is rows of zeros. Each row ends with a place for the rating's target.
+    Padding is rows of zeros. What can be done for all blocks at once is: the fewer and the
+    longer the operations, the less do workers wait for each other.
 
     Parameters
     ----------
@@ -146,38 +130,69 @@ class PaddedRows:
         Clients in ascending order of their number of ratings.
     table : ndarray of shape (n_items + 1, d + 1)
     targets : ndarray of shape (n_ratings,)
+    start, stop : int
+        The clients of the group.
+
+    Attributes
+    ----------
+    ratings : slice
+        Positions of the group's ratings.
+    blocks : list of Block
     """
 
-    def __init__(self, ratings: ClientRatings, table: np.ndarray, targets: np.ndarray):
-        self._indptr, self._lengths = ratings.indptr, ratings.lengths
-        self._items, self._targets = ratings.items.astype(np.intp), targets
-        self._roots = None if ratings.weights is None else np.sqrt(ratings.weights)
-        self._table, self._width = table, table.shape[1]
-        self._size = min(BLOCK_SIZE, _BLOCK_NUMBERS // self._width)  # padded ratings
-        longest = int(self._lengths.max(initial=1))
-        self._piece = longest  # ratings that are multiplied at once
-        if self._width < _SYRK_WIDTH:
-            self._piece = max(1, _SMALL_PRODUCT // self._width**2)
-        rows = max(self._size, longest + longest // self._piece)
-        self._buffer = np.empty((rows, self._width), dtype=table.dtype)
+    def __init__(
+        self,
+        ratings: ClientRatings,
+        table: np.ndarray,
+        targets: np.ndarray,
+        start: int,
+        stop: int,
+    ):
+        indptr = ratings.indptr[start : stop + 1]
+        self.ratings = slice(indptr[0], indptr[-1])
+        self._table, self._width, self._targets = table, table.shape[1], targets[self.ratings]
+        lengths = np.diff(indptr)
+        self.blocks = self._cut(lengths)
+        padded = np.repeat(
+            [block.shape[1] for block in self.blocks], [block.shape[0] for block in self.blocks]
+        )
+        begins = np.cumsum(padded) - padded
+        self._size = int(padded.sum())
+        self._places = np.arange(len(self._targets))
+        self._places += np.repeat(begins - (indptr[:-1] - indptr[0]), lengths)
+        items = ratings.items[self.ratings]
+        self._items = self._pad(items.astype(np.intp), fill=len(table) - 1)
+        self._weights = None if ratings.weights is None else ratings.weights[self.ratings]
+        longest = max((block.places.stop - block.places.start for block in self.blocks), default=0)
+        self._buffer = np.empty((longest, self._width), dtype=table.dtype)
 
-    def blocks(self, start: int, stop: int) -> list[Block]:
-        """Blocks of the clients ``start:stop``, which are one group."""
-        blocks, first = [], start
-        while stop > first:
-            longest = int(self._lengths[stop - 1])
-            n_pieces = max(1, -(-longest // self._piece))
+    def _cut(self, lengths: np.ndarray) -> list[Block]:
+        """Blocks of the clients of the group, in their order."""
+        size = min(BLOCK_SIZE, _BLOCK_NUMBERS // self._width)  # padded ratings
+        piece = max(1, _SMALL_PRODUCT // self._width**2)
+        cuts, stop = [], len(lengths)
+        while stop > 0:
+            longest = int(lengths[stop - 1])
+            n_pieces = 1 if self._width >= _SYRK_WIDTH else max(1, -(-longest // piece))
             longest = -(-longest // n_pieces) * n_pieces
-            start = max(first, stop - max(1, self._size // max(1, longest)))
-            lengths = self._lengths[start:stop]
-            mask = None if lengths[0] == longest else np.arange(longest) < lengths[:, None]
-            ours = slice(self._indptr[start], self._indptr[stop])
-            items = _pad(self._items[ours], (stop - start, longest), mask, len(self._table) - 1)
-            blocks.append(Block(slice(start - first, stop - first), ours, items, mask, n_pieces))
+            start = max(0, stop - max(1, size // max(1, longest)))
+            cuts.append((start, stop, longest, n_pieces))
             stop = start
+        blocks, place = [], 0
+        for start, stop, longest, n_pieces in reversed(cuts):
+            end = place + (stop - start) * longest
+            shape = (stop - start, longest)
+            blocks.append(Block(slice(start, stop), slice(place, end), shape, n_pieces))
+            place = end
         return blocks
 
-    def systems(self, blocks: list[Block]) -> np.ndarray:
+    def _pad(self, values: np.ndarray, fill: float = 0) -> np.ndarray:
+        """Numbers of the group's ratings, with padding, one block after the other."""
+        padded = np.full(self._size, fill, dtype=values.dtype)
+        padded[self._places] = values
+        return padded
+
+    def systems(self) -> np.ndarray:
         """Sums of ``w x x'`` and, below and beside them, of ``w y x``.
 
         Returns
@@ -185,28 +200,31 @@ class PaddedRows:
         systems : ndarray of shape (n_group, d + 1, d + 1)
             The last column may be anything.
         """
-        shape = (blocks[0].clients.stop, self._width, self._width)
+        shape = (self.blocks[-1].clients.stop, self._width, self._width)
         systems = np.empty(shape, dtype=self._table.dtype)
-        for block in blocks:
+        targets = self._pad(self._targets)
+        roots = None if self._weights is None else self._pad(np.sqrt(self._weights))
+        for block in self.blocks:
             x = self._rows(block)
-            x[:, :, -1] = block.pad(self._targets)
-            if self._roots is not None:
-                x *= block.pad(self._roots)[:, :, None]
+            x[:, :, -1] = targets[block.places].reshape(block.shape)
+            if roots is not None:
+                x *= roots[block.places].reshape(*block.shape, 1)
             _multiply(x, block.n_pieces, out=systems[block.clients])
         return systems
 
-    def residuals(self, blocks: list[Block], states: np.ndarray, out: np.ndarray) -> None:
-        """Write ``y - x . z`` of the ratings of ``blocks`` to their places in ``out``."""
-        for block in blocks:
-            x, z = self._rows(block)[:, :, :-1], states[block.clients, :, None]
-            predictions = np.matmul(x, z)[:, :, 0]
-            ours = predictions.ravel() if block.mask is None else predictions[block.mask]
-            np.subtract(self._targets[block.ratings], ours, out=out[block.ratings])
+    def residuals(self, states: np.ndarray) -> np.ndarray:
+        """``y - x . z`` of the group's ratings, shape (n_ratings,)."""
+        predictions = np.empty(self._size, dtype=self._table.dtype)
+        for block in self.blocks:
+            out = predictions[block.places].reshape(*block.shape, 1)
+            np.matmul(self._rows(block)[:, :, :-1], states[block.clients, :, None], out=out)
+        return self._targets - np.take(predictions, self._places)
 
     def _rows(self, block: Block) -> np.ndarray:
         """Rows of the ratings of a block, shape (n_block, longest, d + 1); good until the next."""
-        out = self._buffer[: block.items.size].reshape(*block.items.shape, self._width)
-        return np.take(self._table, block.items, axis=0, out=out, mode="clip")
+        items = self._items[block.places].reshape(block.shape)
+        out = self._buffer[: items.size].reshape(*block.shape, self._width)
+        return np.take(self._table, items, axis=0, out=out, mode="clip")
 
 
 def _multiply(x: np.ndarray, n_pieces: int, out: np.ndarray) -> None:

@@ -25,7 +25,7 @@ from ._parts import build_parts, build_sampler
 from ._random import root_seed
 from ._recommending import RecommendingMixin
 from ._serving import ServingMixin
-from ._simulation import timed_round
+from ._simulation import DivergenceGuard, timed_round
 from ._training import Run, TrainingMixin
 from ._types import RoundContext
 
@@ -261,17 +261,19 @@ class FederatedReconstructionMF(
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y=None, sample_weight=None):
         """Run the rounds on a table of ratings, then rebuild every user of it.
 
         Parameters
         ----------
-        X : {array-like, dataframe} of shape (n_ratings, n_columns)
-            Ratings table; ``user_column`` and ``item_column`` say who rated what.
+        X : {array-like, dataframe, ClientDataset} of shape (n_ratings, n_columns)
+            Ratings table; ``user_column`` and ``item_column`` say who rated what. A
+            `ClientDataset` is read from disk as it is needed, and comes without y.
         y : array-like of shape (n_ratings,)
             Ratings.
         sample_weight : array-like of shape (n_ratings,), default=None
-            A rating of weight 2 counts like two. Zero leaves it out.
+            With closed forms, a rating of weight 2 counts like two; SGD parts weigh it in
+            the mean of its batch. Zero leaves it out.
 
         Returns
         -------
@@ -352,10 +354,14 @@ class FederatedReconstructionMF(
         context = RoundContext(len(history), population, rate, seed, streaming=begun)
         with ChunkMap(self.n_jobs) as mapper:
             placed, summed = mapper.place(cohort), mapper.summed(parts.aggregator.combine)
-            state, report = timed_round(placed, cohort.n_clients, state, parts, context, summed)
+            after, report = timed_round(placed, cohort.n_clients, state, parts, context, summed)
+            guard = DivergenceGuard(parts)
+            if guard.diverged(report, state) or guard.fails(after, placed, context, summed):
+                guard.warn(report.round)
+                after = guard.best or state
             run = Run(data, cohort, parts, seed, history, mapper, streaming=begun)
             self._record(run, report, cohort.n_clients, report.round + 1)
-            self._set(self._finish(run, state))
+            self._set(self._finish(run, after))
         return self
 
     def __sklearn_tags__(self):

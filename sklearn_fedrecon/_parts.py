@@ -99,6 +99,11 @@ def build_parts(estimator) -> RoundParts:
         server_optimizer=build("server_optimizer"),
     )
     check_parts(parts)
+    if estimator.global_mean == "learned" and not parts.client_update.learns_global_mean:
+        raise ValueError(
+            f"global_mean='learned' needs clients that update the mean, which "
+            f"{parts.client_update!r} does not: use 'federated', a number, or SGD parts."
+        )
     return parts
 
 

@@ -60,6 +60,7 @@ def _moments(ratings: ClientRatings) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return weight, means, squares
 
 
+@np.errstate(over="ignore", invalid="ignore")  # where training diverges, so does this
 def held_out_rmse(
     held_out: HeldOut, state: ServerState, parts: RoundParts, context: RoundContext
 ) -> float:
@@ -117,11 +118,12 @@ def rebuild_users(
     if not np.isfinite(states).all():
         raise ValueError(
             f"Users rebuilt by {parts.reconstruction!r} are not finite: its steps are too large "
-            "for these ratings. Lower reconstruction__learning_rate."
+            "for this model and these ratings. Lower reconstruction__learning_rate, or fit anew."
         )
     return UserStates(states, np.concatenate(known) if known else None)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # the caller looks at the outcome
 def _serve(ratings, model, parts, context) -> UserStates:
     """Rebuild a chunk of clients, all with the key of the same one; drop the by-products."""
     anonymous = replace(ratings, clients=np.zeros_like(ratings.clients))

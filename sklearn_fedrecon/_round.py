@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from ._types import ClientRatings, PartialSum, RoundContext, ServerModel
 
 
@@ -36,6 +38,7 @@ class ServerState:
     optimizer: dict
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what is not finite is rejected on the way
 def on_devices(
     clients: ClientRatings, model: ServerModel, parts: RoundParts, context: RoundContext
 ) -> PartialSum:

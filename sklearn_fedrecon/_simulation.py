@@ -15,8 +15,6 @@ from ._round import RoundParts, ServerState, run_round
 from ._types import ClientRatings, PartialSum, RoundContext, RoundReport
 from .communication import message_bytes, model_bytes
 
-_DIVERGED = 1e3  # times the loss of the first round
-
 
 @dataclass(frozen=True)
 class Schedule:
@@ -77,12 +75,13 @@ def simulate(
     Warns
     -----
     ConvergenceWarning
-        If the training diverges; the last state is the one before it did.
+        If the training diverges; the last state is that of the lowest training loss.
     """
     sampler, n_clients = schedule.sampler, ratings.n_clients
-    rate, before, first_loss = sampler.rate(n_clients), state, None
+    rate, guard = sampler.rate(n_clients), DivergenceGuard(parts)
     progress = _Progress(schedule, watching=held_out is not None or rate >= 1)
-    for number in range(schedule.first_round, schedule.first_round + schedule.max_rounds):
+    stop = schedule.first_round + schedule.max_rounds
+    for number in range(schedule.first_round, stop):
         round_begin()
         context = RoundContext(number, n_clients, rate, schedule.seed)
         sampled = sampler.sample(n_clients, context)
@@ -90,17 +89,18 @@ def simulate(
         everybody = len(cohort) == n_clients
         members = ratings if everybody else ratings.take(cohort)
         after, report = timed_round(members, len(sampled), state, parts, context, map_chunks)
-        if first_loss is None and np.isfinite(report.measurements["loss"]):
-            first_loss = report.measurements["loss"]
-        if _diverged(report, first_loss):
-            _warn_diverged(number, parts)
-            yield before, report
+        diverged = guard.diverged(report, state)
+        if number + 1 == stop and not diverged:
+            diverged = guard.fails(after, members, context, map_chunks)
+        if diverged:
+            guard.warn(number)
+            yield guard.best or state, report
             return
         if held_out is not None:
             error = held_out_rmse(held_out, after, parts, context)
             report = replace(report, measurements=report.measurements | {"validation_rmse": error})
         yield after, report
-        before, state = state, after
+        state = after
         if progress.exhausted(report):
             return
 
@@ -134,7 +134,8 @@ def timed_round(
     cpu, wall = time.process_time(), time.perf_counter()
     measured = {"finite": True}
     if cohort.n_clients:
-        state, measured = run_round(cohort, state, parts, context, map_chunks)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is rejected
+            state, measured = run_round(cohort, state, parts, context, map_chunks)
     dtype = state.model.dtype
     sent = measured.get("sent_indices", 0), measured.get("sent_numbers", 0)
     numbers = {
@@ -147,7 +148,68 @@ def timed_round(
         "cpu_seconds": time.process_time() - cpu,
         "wall_seconds": time.perf_counter() - wall,
     }
-    return state, RoundReport(context.round, cohort.n_clients, cohort.n_ratings, numbers)
+    squares = _ratio(measured, "squared_ratings", "ratings_weight")
+    return state, RoundReport(context.round, cohort.n_clients, cohort.n_ratings, numbers, squares)
+
+
+class DivergenceGuard:
+    """Watches the training of parts that take steps of a size chosen by the user.
+
+    Parts without a learning rate solve for their steps, and are not watched. Training has
+    diverged when the aggregate or the messages of most clients are not finite, or when the
+    loss is ten times what predicting zero would cost.
+
+    Parameters
+    ----------
+    parts : RoundParts
+    """
+
+    def __init__(self, parts: RoundParts):
+        self._parts = parts
+        self._rates = [
+            f"{role}__learning_rate={part.learning_rate}"
+            for role, part in vars(parts).items()
+            if hasattr(part, "learning_rate")
+        ]
+        self._lowest, self._scale = np.inf, 0.0
+        self.best = None
+
+    def diverged(self, report: RoundReport, entered: ServerState) -> bool:
+        """Judge a round by its report; ``entered`` is the state that it began with.
+
+        The state that began the round of the lowest loss is kept as ``best``.
+        """
+        numbers = report.measurements
+        if not self._rates or report.clients == 0:
+            return False
+        if not numbers["finite"] or 2 * numbers["rejected_clients"] > report.clients:
+            return True
+        self._scale = max(self._scale, report.squared_ratings)
+        if numbers["loss"] <= self._lowest:
+            self._lowest, self.best = numbers["loss"], entered
+        return bool(self._scale > 0 and numbers["loss"] > 10 * self._scale)
+
+    def fails(
+        self,
+        state: ServerState,
+        members: ClientRatings,
+        context: RoundContext,
+        map_chunks: Callable,
+    ) -> bool:
+        """Judge the state after the last round by one more round, which is thrown away."""
+        if not self._rates:
+            return False
+        _, trial = timed_round(members, 0, state, self._parts, context, map_chunks)
+        return self.diverged(trial, state)
+
+    def warn(self, number: int) -> None:
+        """Name the round that diverged, and what to lower."""
+        warnings.warn(
+            f"Training diverged in round {number + 1}; the model of the lowest training loss so "
+            f"far is kept. Lower {' or '.join(self._rates)}.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
 
 
 class _Progress:
@@ -180,25 +242,3 @@ class _Progress:
 def _ratio(measured: dict, total: str, count: str) -> float:
     """Mean from two sums; NaN where nothing was counted."""
     return measured[total] / measured[count] if measured.get(count) else float("nan")
-
-
-def _diverged(report: RoundReport, first_loss: float | None) -> bool:
-    """Whether messages are not finite, or the loss is out of all proportion."""
-    numbers = report.measurements
-    broken = numbers["rejected_clients"] > 0 or not numbers["finite"]
-    return broken or bool(first_loss and numbers["loss"] > _DIVERGED * first_loss)
-
-
-def _warn_diverged(number: int, parts: RoundParts) -> None:
-    """Name the round, and the parameters to lower."""
-    rates = [
-        f"{role}__learning_rate={part.learning_rate}"
-        for role, part in vars(parts).items()
-        if hasattr(part, "learning_rate")
-    ]
-    warnings.warn(
-        f"Training diverged in round {number + 1}; the model of the last sound round is kept. "
-        f"Lower {' or '.join(rates) if rates else 'the step sizes'}.",
-        ConvergenceWarning,
-        stacklevel=3,
-    )

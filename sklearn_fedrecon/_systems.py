@@ -1,8 +1,8 @@
 """Many small symmetric positive definite systems, solved in step.
 
 LAPACK takes one system at a time, and for systems of some ten unknowns most of that time is
-not arithmetic. Here a system is a lane: an operation of the Cholesky factorisation is carried
-out for all systems at once, along the last axis of the arrays.
+not arithmetic. Here every operation of the Cholesky factorisation is carried out for all
+systems at once, along the last axis of arrays whose first axis counts columns.
 """
 
 from __future__ import annotations
@@ -35,49 +35,50 @@ def solve_systems(systems: np.ndarray) -> np.ndarray:
     floors = d * np.finfo(systems.dtype).eps * np.einsum("cjj->jc", systems[:, :d, :d])
     if d >= _MANY_UNKNOWNS:
         return _solve_in_panels(systems, floors)
-    lanes = np.empty((d + 1, d, len(systems)), dtype=systems.dtype)
-    _fill_lower(lanes, systems)
-    _factorise(lanes, floors)
-    return _substitute_back(lanes).T
+    columns = np.empty((d, d + 1, len(systems)), dtype=systems.dtype)
+    _fill(columns, systems)
+    columns[:, d] = systems[:, d, :d].T
+    _factorise(columns, floors)
+    return _substitute_back(columns).T
 
 
-def _fill_lower(lanes: np.ndarray, matrices: np.ndarray) -> None:
-    """Copy the lower triangles (and what is below) of (n, rows, d) into lanes (rows, d, n)."""
-    d = lanes.shape[1]
-    for row in range(matrices.shape[1]):
-        lanes[row, : row + 1] = matrices[:, row, : min(row + 1, d)].T
+def _fill(columns: np.ndarray, matrices: np.ndarray) -> None:
+    """Copy the lower triangles of symmetric matrices (n_systems, d, d) into columns."""
+    d = len(columns)
+    for j in range(d):
+        columns[j, j:d] = matrices[:, j, j:d].T
 
 
-def _factorise(lanes: np.ndarray, floors: np.ndarray) -> None:
+def _factorise(columns: np.ndarray, floors: np.ndarray) -> None:
     """Cholesky factorisation ``A = L L'`` of all systems, in place.
 
-    Rows ``b`` below the triangle become ``b L'^-1``: right sides, the solutions of
-    ``L y = b``; unit matrices, the inverse of ``L'``.
+    Rows ``b`` below the matrix become ``b L'^-1``: right sides, the solutions of ``L y = b``;
+    unit matrices, the inverse of ``L'``.
 
     Parameters
     ----------
-    lanes : ndarray of shape (n_rows, d, n_systems)
+    columns : ndarray of shape (d, n_rows, n_systems)
         The first ``d`` rows are the matrix, of which the upper triangle is not read.
     floors : ndarray of shape (d, n_systems)
         Smallest squares of pivots: one that rounding made negative stands for one that is
         next to zero.
     """
-    for j in range(lanes.shape[1]):
-        column = lanes[j:, j]
+    for j in range(len(columns)):
+        column = columns[j, j:]
         if j:
-            column -= np.einsum("ipc,pc->ic", lanes[j:, :j], lanes[j, :j])
+            column -= np.einsum("pic,pc->ic", columns[:j, j:], columns[:j, j])
         pivot = np.sqrt(np.maximum(column[0], floors[j]))
         column[1:] /= pivot
         column[0] = pivot
 
 
-def _substitute_back(lanes: np.ndarray) -> np.ndarray:
-    """Solutions of ``L' z = y``, shape (d, n_systems)."""
-    d = lanes.shape[1]
-    solutions = lanes[d].copy()
+def _substitute_back(columns: np.ndarray) -> np.ndarray:
+    """Solutions of ``L' z = y``, shape (d, n_systems); ``y`` is the row below the triangle."""
+    d = len(columns)
+    solutions = columns[:, d].copy()
     for j in range(d - 1, -1, -1):
-        solutions[j] /= lanes[j, j]
-        solutions[:j] -= lanes[j, :j] * solutions[j]
+        solutions[j] -= np.einsum("ic,ic->c", columns[j, j + 1 : d], solutions[j + 1 :])
+        solutions[j] /= columns[j, j]
     return solutions
 
 
@@ -85,7 +86,7 @@ def _solve_in_panels(systems: np.ndarray, floors: np.ndarray) -> np.ndarray:
     """Solve larger systems, some unknowns at a time; the systems are overwritten.
 
     Each panel of columns is brought up to date by a matrix product; its square is factorised
-    in lanes, and what is below it multiplied by the inverse of the factor.
+    in step, and what is below it multiplied by the inverse of the factor.
     """
     d = systems.shape[1] - 1
     bounds = list(pairwise([*range(0, d, _PANEL), d]))
@@ -108,8 +109,8 @@ def _solve_in_panels(systems: np.ndarray, floors: np.ndarray) -> np.ndarray:
 def _inverse_of_factor(matrices: np.ndarray, floors: np.ndarray) -> np.ndarray:
     """Inverses of the ``L'`` of matrices ``L L'``, shape (n_systems, d, d)."""
     n_systems, d, _ = matrices.shape
-    lanes = np.zeros((2 * d, d, n_systems), dtype=matrices.dtype)
-    _fill_lower(lanes, matrices)
-    lanes[d + np.arange(d), np.arange(d)] = 1
-    _factorise(lanes, floors)
-    return np.ascontiguousarray(lanes[d:].transpose(2, 0, 1))
+    columns = np.zeros((d, 2 * d, n_systems), dtype=matrices.dtype)
+    _fill(columns, matrices)
+    columns[np.arange(d), d + np.arange(d)] = 1
+    _factorise(columns, floors)
+    return np.ascontiguousarray(columns[:, d:].transpose(2, 1, 0))

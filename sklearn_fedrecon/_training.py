@@ -3,40 +3,25 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Integral
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 from ._distribution import ChunkMap
-from ._encoding import (
-    IdIndex,
-    check_ids,
-    check_table,
-    check_targets,
-    drop_zero_weight,
-    encode_ratings,
-)
 from ._fitted import History, extended
 from ._population import HeldOut, first_exchange, rebuild_users
 from ._random import Stream, generator
+from ._reading import Encoded, ReadingMixin
 from ._round import RoundParts, ServerState
 from ._simulation import Schedule, simulate
 from ._types import ClientRatings, RoundContext, RoundReport, ServerModel, UserStates
 from .splitting import RandomSplit
 
 _EXCHANGE_BYTES = 3 * 8  # of a client before the first round: weight, mean and squares
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Training data inside: ratings by client, and what the indices stand for."""
-
-    ratings: ClientRatings
-    users: IdIndex
-    items: IdIndex
-    target_dtype: np.dtype
 
 
 @dataclass(frozen=True)
@@ -65,68 +50,8 @@ class Run:
     streaming: bool = False
 
 
-class TrainingMixin:
+class TrainingMixin(ReadingMixin):
     """Steps from ``X, y`` to a `ServerState`; reads parameters, sets no attribute."""
-
-    def _encode(self, X, y, sample_weight, parts: RoundParts, *, reset, known=None) -> Encoded:
-        """Check and encode a training table; ``known`` are earlier (users, items)."""
-        users, items = check_table(self, X, reset=reset)
-        y, weights = check_targets(y, sample_weight, len(users))
-        self._check_scale(y)
-        users, items, values, weights = drop_zero_weight(users, items, y, weights)
-        old_users, old_items = known or (None, None)
-        user_index = old_users.union(users) if old_users else IdIndex.fit(users, "user")
-        item_index = self._catalogue(items, old_items)
-        ratings = encode_ratings(
-            user_index.encode(users),
-            item_index.encode_known(items),
-            values,
-            weights,
-            n_items=len(item_index.ids),
-            merge=parts.reconstruction.merges_duplicates,
-            dtype=self.dtype,
-        )
-        return Encoded(ratings, user_index, item_index, y.dtype)
-
-    def _catalogue(self, items: np.ndarray, known: IdIndex | None) -> IdIndex:
-        """Items that can be rated: the declared catalogue, or those that were."""
-        if self.items is None:
-            return known.union(items) if known else IdIndex.fit(items, "item")
-        declared = check_ids(self.items, "items")
-        catalogue = IdIndex.fit(declared, "item")
-        if len(catalogue.ids) < len(declared):
-            repeated = len(declared) - len(catalogue.ids)
-            raise ValueError(f"items, the catalogue, names {repeated} item(s) more than once.")
-        unknown = items[catalogue.encode(items) < 0]
-        if len(unknown):
-            shown = ", ".join(map(repr, np.unique(unknown)[:5].tolist()))
-            raise ValueError(
-                f"X rates items that are not in the catalogue declared by `items`: {shown}. "
-                "Add them to `items`, drop their rows, or leave `items` out."
-            )
-        return known.union(declared) if known else catalogue
-
-    def _check_scale(self, y: np.ndarray) -> None:
-        """Refuse ratings outside a declared scale."""
-        if self.rating_scale is None:
-            return
-        low, high = self._scale_bounds()
-        if y.min() < low or y.max() > high:
-            raise ValueError(
-                f"Ratings from {y.min():g} to {y.max():g} do not fit rating_scale=({low:g}, "
-                f"{high:g}): correct them, or declare the scale that they have."
-            )
-
-    def _scale_bounds(self) -> tuple[float, float]:
-        """Lowest and highest rating."""
-        bounds = np.asarray(self.rating_scale)
-        numbers = bounds.shape == (2,) and bounds.dtype.kind in "iuf"
-        if not numbers or not np.isfinite(bounds).all() or bounds[0] >= bounds[1]:
-            raise ValueError(
-                f"rating_scale={self.rating_scale!r}: expected two numbers, the lowest and the "
-                "highest rating."
-            )
-        return float(bounds[0]), float(bounds[1])
 
     def _first_model(self, ratings: ClientRatings, parts: RoundParts, seed: int) -> ServerModel:
         """The model before the first round."""
@@ -162,16 +87,7 @@ class TrainingMixin:
     def _resume(self, state: ServerState, n_items: int, parts: RoundParts) -> ServerState:
         """The state to go on from, with room for new items."""
         model = state.model
-        for name, now, then in (
-            ("n_components", self.n_components, model.n_components),
-            ("fit_bias", bool(self.fit_bias), model.fit_bias),
-            ("dtype", np.dtype(self.dtype), model.dtype),
-        ):
-            if now != then:
-                raise ValueError(
-                    f"{name} is {now!r} and was {then!r} in the fit to continue from: set it "
-                    "back, or fit anew with warm_start=False."
-                )
+        self._check_resumable(state, parts)
         fresh = parts.reconstruction.initial_model(
             n_items,
             model.n_components,
@@ -182,6 +98,31 @@ class TrainingMixin:
             seed=self._seed,
         )
         return extended(state, fresh, parts.server_optimizer)
+
+    def _check_resumable(self, state: ServerState, parts: RoundParts) -> None:
+        """Refuse to go on with parameters that the state was not made with."""
+        model = state.model
+        learned = "learned" if model.learn_global_mean else model.global_mean
+        asked = self.global_mean
+        if asked == "federated" and not model.learn_global_mean:
+            asked = learned
+        for name, now, then in (
+            ("n_components", self.n_components, model.n_components),
+            ("fit_bias", bool(self.fit_bias), model.fit_bias),
+            ("dtype", str(np.dtype(self.dtype)), str(model.dtype)),
+            ("global_mean", asked, learned),
+        ):
+            if now != then:
+                raise ValueError(
+                    f"{name} is {now!r} and was {then!r} in the fit to continue from: set it "
+                    "back, or fit anew with warm_start=False."
+                )
+        if parts.server_optimizer.init(model).keys() != state.optimizer.keys():
+            raise ValueError(
+                f"{parts.server_optimizer!r} cannot continue from what the server optimizer of "
+                f"the fit before remembered ({', '.join(state.optimizer)}): set the parts back, "
+                "or fit anew with warm_start=False."
+            )
 
     def _hold_out(
         self, ratings: ClientRatings, parts: RoundParts, seed: int
@@ -248,6 +189,7 @@ class TrainingMixin:
                 best, best_error = state, error
             if callbacks.round_end(partial(self._finish, run, state)):
                 break
+        _warn_if_idle(run.history)
         return state if best is None else best
 
     def _record(self, run: Run, report: RoundReport, n_clients: int, last: int) -> None:
@@ -286,3 +228,16 @@ class TrainingMixin:
         if run.streaming:
             return self._merged_devices(data.users, users, data.ratings)
         return self._device_attributes(data.users, users, data.ratings, n_components)
+
+
+def _warn_if_idle(history: History) -> None:
+    """Say so where clients took part, and none had a rating to learn from."""
+    columns = history.columns()
+    if columns["clients"].any() and np.isnan(columns["training_rmse"]).all():
+        warnings.warn(
+            "No round updated the items: the clients had no rating left for their query, from "
+            "which items are updated. Use smaller batches or a smaller support fraction, users "
+            "with more ratings, or support_query='none'.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )

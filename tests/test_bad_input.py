@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from sklearn_fedrecon import FederatedReconstructionMF
 from sklearn_fedrecon.client_update import VariationalUpdate
 from sklearn_fedrecon.reconstruction import RidgeReconstruction, VariationalReconstruction
-from sklearn_fedrecon.server_optimizers import NaturalGradient, Yogi
-from sklearn_fedrecon.splitting import BatchParitySplit
+from sklearn_fedrecon.server_optimizers import SGD, NaturalGradient, Yogi
+from sklearn_fedrecon.splitting import BatchParitySplit, RandomSplit
 
 USERS = np.repeat(np.arange(6), 5)
 ITEMS = np.tile(np.arange(5), 6)
@@ -512,3 +512,54 @@ def test_edges(name, rounds, dtype, cohort):
     slack = max(0.5 * (high - low), 1e-6 * abs(high))
     assert predicted.min() >= low - slack
     assert predicted.max() <= high + slack
+
+
+# --- going on from a fit -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "message"),
+    [
+        ({}, {"n_components": 3}, "n_components is 3 and was 2"),
+        ({}, {"fit_bias": False}, "fit_bias is False and was True"),
+        ({}, {"dtype": "float64"}, "dtype is 'float64' and was 'float32'"),
+        ({"global_mean": 3.0}, {"global_mean": 2.0}, "global_mean is 2.0 and was 3.0"),
+        ({"global_mean": 3.0, "reconstruction": "sgd"}, {"global_mean": "learned"}, "and was 3.0"),
+        ({}, {"reconstruction": "ridge"}, r"Adam\(\) cannot continue .*counts.*fit anew"),
+        ({"reconstruction": "sgd"}, {"server_optimizer": "adam"}, "Adam.* cannot continue"),
+        ({"reconstruction": "sgd"}, {"server_optimizer": SGD(momentum=0.9)}, "cannot continue"),
+    ],
+)
+@pytest.mark.parametrize("go_on", ["fit", "partial_fit"])
+def test_parameters_that_a_fit_cannot_go_on_with(first, then, message, go_on):
+    settings = {"max_iter": 1, "warm_start": True, "support_query": RandomSplit()} | first
+    model = new(**settings).fit(X, y).set_params(**then)
+    before = model.item_factors_
+    with pytest.raises(ValueError, match=message):
+        getattr(model, go_on)(X, y)
+    assert model.item_factors_ is before
+
+
+def test_a_mean_that_nobody_would_learn():
+    with pytest.raises(ValueError, match=r"'learned' needs clients that update the mean.*SGD"):
+        new(global_mean="learned").fit(X, y)
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("float32", 1e20), ("float64", 1e160)])
+def test_ratings_too_large_to_be_squared(dtype, size):
+    with pytest.raises(ValueError, match=f"Ratings of magnitude .* too large for dtype='{dtype}'"):
+        new(dtype=dtype).fit(X, y * size)
+    assert np.isfinite(new(dtype=dtype).fit(X, y * size**0.5).predict(X)).all()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"reconstruction": "sgd"},
+        {"reconstruction": "sgd", "support_query": BatchParitySplit(20)},
+        {"support_query": RandomSplit(1.0)},
+    ],
+)
+def test_nothing_left_to_learn_from_is_said(options):
+    with pytest.warns(ConvergenceWarning, match="No round updated the items.*smaller batches"):
+        new(**options).fit(X, y)

@@ -101,7 +101,7 @@ def test_accuracy_and_clipping_are_as_described(experiment):
 )
 def test_a_dense_message_has_a_row_for_every_item(model, expected):
     model.set_params(items=np.arange(3706), max_iter=1, clients_per_round=None)
-    model.fit([[0, 0], [0, 1], [1, 1]], [3.0, 4.0, 5.0])
+    model.fit([[user, item] for user in range(2) for item in range(12)], [3.0, 4.0, 5.0] * 8)
     assert paper_reproduction.dense_bytes(model) == expected
 
 

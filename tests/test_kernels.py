@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sklearn_fedrecon import _blocks
-from sklearn_fedrecon._blocks import PaddedRows, solve_users
+from sklearn_fedrecon._blocks import PaddedGroup, solve_users
 from sklearn_fedrecon._systems import solve_systems
 from sklearn_fedrecon._types import ClientRatings
 
@@ -88,8 +88,7 @@ def test_gram_matrices_in_pieces_and_by_either_routine(
     d, lengths = 3, [0, 1, 1, 2, 17, 18, 50]
     ratings, table = draw_ratings(lengths, weights=weights), draw_table(d)
     targets = np.random.default_rng(2).normal(size=ratings.n_ratings)
-    padded = PaddedRows(ratings, table, targets)
-    systems = padded.systems(padded.blocks(0, len(lengths)))
+    systems = PaddedGroup(ratings, table, targets, 0, len(lengths)).systems()
     bounds = zip(ratings.indptr[:-1], ratings.indptr[1:], strict=True)
     for client, own in enumerate(slice(*pair) for pair in bounds):
         x, w = table[ratings.items[own], :d], ratings.rating_weights()[own]
@@ -99,18 +98,22 @@ def test_gram_matrices_in_pieces_and_by_either_routine(
 
 
 @pytest.mark.parametrize("size", [1, 7, 40, 8192])
-def test_blocks_hold_every_rating_once(size, monkeypatch):
+@pytest.mark.parametrize(("start", "stop"), [(0, 50), (10, 11), (20, 47)])
+def test_blocks_of_a_group(start, stop, size, monkeypatch):
     monkeypatch.setattr(_blocks, "BLOCK_SIZE", size)
     lengths = sorted(np.random.default_rng(0).integers(0, 30, 50).tolist())
     ratings = draw_ratings(lengths)
-    blocks = PaddedRows(ratings, draw_table(2), ratings.values).blocks(0, len(lengths))
-    clients = np.concatenate([np.arange(len(lengths))[block.clients] for block in blocks])
-    assert sorted(clients.tolist()) == list(range(len(lengths)))
-    for block in blocks:
-        assert len(block.items) == 1 or block.items.size <= size
-        mask = np.ones(block.items.shape, bool) if block.mask is None else block.mask
-        assert block.items[mask].tolist() == ratings.items[block.ratings].tolist()
-        assert (block.items[~mask] == N_ITEMS).all()
+    group = PaddedGroup(ratings, draw_table(2), ratings.values, start, stop)
+    assert ratings.values[group.ratings].size == sum(lengths[start:stop])
+    client = place = 0
+    for block in group.blocks:
+        n_clients, longest = block.shape
+        assert block.clients == slice(client, client + n_clients)
+        assert block.places == slice(place, place + n_clients * longest)
+        assert longest == max(lengths[start:stop][block.clients])
+        assert n_clients == 1 or n_clients * longest <= size
+        client, place = block.clients.stop, block.places.stop
+    assert client == stop - start
 
 
 def test_a_client_that_is_not_finite_leaves_its_neighbours_alone():

@@ -1,7 +1,8 @@
 """The layering rule of the package, enforced on the import statements themselves.
 
 1. The public part modules import the shared helpers and third-party packages, never each
-   other. Only `model_selection` uses `metrics`, as `_simulation` may, and `inspection` both.
+   other. Only `model_selection` uses `metrics`, as `_simulation` may, and `inspection` both;
+   `datasets` uses `_encoding`, as it stores tables encoded.
 2. `_round` imports `_types` only and never asks what kind its parts are.
 3. `_simulation` imports `_round`, `_population`, `metrics` and `communication`.
    `_distribution`, which maps its steps over chunks of clients, imports the shared helpers.
@@ -56,6 +57,7 @@ OF_THE_ESTIMATOR = {
     "_fitted",
     "_html",
     "_parts",
+    "_reading",
     "_recommending",
     "_serving",
     "_training",
@@ -77,6 +79,7 @@ MAY_IMPORT = {
     **dict.fromkeys(PARTS, SHARED),
     "model_selection": SHARED | {"metrics"},
     "inspection": SHARED | {"metrics", "model_selection"},
+    "datasets": SHARED | {"_encoding"},
     "_encoding": SHARED,
     "_round": {"_types"},
     "_population": SHARED | {"_round"},

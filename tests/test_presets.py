@@ -6,7 +6,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, KFold
 
-from sklearn_fedrecon import presets
+from sklearn_fedrecon import FederatedReconstructionMF, presets
 from sklearn_fedrecon.client_update import SGDUpdate
 from sklearn_fedrecon.reconstruction import SGDReconstruction
 from sklearn_fedrecon.server_optimizers import SGD, Adam
@@ -152,6 +152,36 @@ def test_divergence_is_caught(part, rate, rated):
     assert model.n_iter_ < 12
     assert np.isfinite(model.item_factors_).all()
     assert np.isfinite(model.predict(X)).all()
+
+
+@pytest.mark.parametrize("part", ["client_update", "server_optimizer"])
+def test_divergence_of_the_only_round_is_caught(part, rated):
+    X, y = rated
+    settings = SMALL | {"max_iter": 1, f"{part}__learning_rate": 1e30}
+    with pytest.warns(ConvergenceWarning, match=rf"in round 1;.*{part}__learning_rate=1e\+30"):
+        model = presets.paper_movielens(**settings).fit(X, y)
+    assert np.isfinite(model.predict(X)).all()
+
+
+@pytest.mark.parametrize("rate", [1e5, 1e30])
+def test_divergence_of_a_streamed_cohort_is_caught(rate, rated):
+    X, y = rated
+    model = presets.paper_movielens(**SMALL).fit(X, y)
+    before = model.item_factors_
+    model.set_params(client_update__learning_rate=rate)
+    with pytest.warns(ConvergenceWarning, match=r"in round 13;.*client_update__learning_rate"):
+        model.partial_fit(X, y)
+    np.testing.assert_array_equal(model.item_factors_, before)
+
+
+@pytest.mark.parametrize("random_state", range(10))
+def test_no_false_alarm_where_nearly_all_ratings_are_equal(random_state):
+    X = np.array([(user, item) for user in range(30) for item in range(20)])
+    y = np.append(np.full(599, 3.0), 5.0)
+    model = FederatedReconstructionMF(clients_per_round=0.5, random_state=random_state).fit(X, y)
+    assert model.n_iter_ == 20
+    sgd = model.set_params(reconstruction="sgd", clients_per_round=1, max_iter=30).fit(X, y)
+    assert sgd.n_iter_ == 30
 
 
 def test_items_rest_that_a_streamed_cohort_did_not_rate(rated):

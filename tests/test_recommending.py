@@ -200,3 +200,12 @@ def test_serving_writes_nothing(model):
     after = {name: np.array(value) for name, value in vars(model).items() if name[-1] == "_"}
     assert before.keys() == after.keys()
     assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_a_datetime_is_an_id_in_whatever_form():
+    days = pd.date_range("2024-01-01", periods=6, freq="D")
+    table = pd.DataFrame({"user": days[X[:, 0]], "item": X[:, 1]})
+    model = FederatedReconstructionMF(2, random_state=0).fit(table, Y)
+    expected = model.recommend(np.datetime64("2024-01-03"), 2)[0]
+    for user in (table.user[table.user == "2024-01-03"].iloc[0], days[2].to_pydatetime()):
+        np.testing.assert_array_equal(model.recommend(user, 2)[0], expected)

@@ -167,31 +167,57 @@ def test_the_held_out_error_has_to_improve(errors, rounds, sampler, monkeypatch)
 # --- divergence --------------------------------------------------------------------------------
 
 
+class Learner(Script):
+    """Takes steps of a size that the user chose; ratings have a mean square of 1."""
+
+    learning_rate = 0.25
+
+    def finish(self, total, state, context):
+        aggregate, state, measured = super().finish(total, state, context)
+        return aggregate, state, {"squared_ratings": 1.0, "ratings_weight": 1.0, **measured}
+
+
 @pytest.mark.parametrize(
     "script",
     [
-        Script([1.0, 0.9, 0.8, 1001.0, 0.7]),
-        Script(round_3={"rejected": 1.0}),
-        Script(round_3={"finite": False}),
+        Learner([1.0, 0.9, 0.8, 10.5, 0.7]),
+        Learner([1.0, 0.9, 0.8, 0.9, np.inf, 0.7]),
+        Learner([1.0, 0.9, 0.8, 0.85], round_3={"rejected": 7.0}),
+        Learner([1.0, 0.9, 0.8, 0.85], round_3={"finite": False}),
     ],
-    ids=["loss", "a client", "the aggregate"],
+    ids=["loss", "infinite loss", "most clients", "the aggregate"],
 )
-def test_divergence_ends_the_training(script):
-    # The fourth round shows that the model it was given, after three steps, is broken.
-    with pytest.warns(ConvergenceWarning, match="diverged in round 4.*last sound round"):
+def test_divergence_ends_the_training_with_the_best_model(script):
+    # Losses are those of the model that a round begins with: after two steps it was best.
+    with pytest.warns(ConvergenceWarning, match=r"diverged in round [45];.*lowest training loss"):
         results = run(script, schedule())
-    assert len(results) == 4
+    assert len(results) in (4, 5)
     assert results[-1][0].model.global_mean == 2
 
 
-def test_a_loss_of_zero_is_no_scale():
-    assert len(run(Script([0.0, 1e-9, 5.0, 1.0]), schedule(4, tol=None))) == 4
+def test_the_last_step_is_judged_too():
+    with pytest.warns(ConvergenceWarning, match="diverged in round 3"):
+        results = run(Learner([1.0, 0.9, 0.8, 11.0]), schedule(3))
+    assert len(results) == 3
+    assert results[-1][0].model.global_mean == 2
+    assert run(Learner([1.0, 0.9, 0.8, 9.0]), schedule(3))[-1][0].model.global_mean == 3
+
+
+def test_a_few_rejected_clients_do_not_end_the_training():
+    results = run(Learner([1.0] * 6, round_2={"rejected": 6.0, "loss": np.nan}), schedule(5))
+    assert [report.measurements["rejected_clients"] for _, report in results] == [0, 0, 6, 0, 0]
+
+
+def test_parts_that_solve_for_their_steps_are_not_watched():
+    assert len(run(Script([1e-9, 5.0, 1.0, 1e9]), schedule(4, tol=None))) == 4
+
+
+def test_ratings_of_zero_are_no_scale():
+    zero = {f"round_{t}": {"squared_ratings": 0.0} for t in range(5)}
+    assert len(run(Learner([0.0, 1e-9, 5.0, 1.0, 1.0], **zero), schedule(4, tol=None))) == 4
 
 
 def test_divergence_names_what_to_lower():
-    class Learner(Script):
-        learning_rate = 0.25
-
     with pytest.warns(ConvergenceWarning, match="Lower .*server_optimizer__learning_rate=0.25"):
         run(Learner(round_0={"finite": False}), schedule())
 

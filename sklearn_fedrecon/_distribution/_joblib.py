@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .._compat import Parallel, delayed, single_threaded_blas
-from .._types import ClientRatings
+from .._types import ClientRatings, is_mapped
 from ._chunks import Shard, chunk_size, cut, tree_sum
 
 
@@ -116,11 +116,11 @@ def _total(shard: Shard, ratings: ClientRatings, step: Callable, combine: Callab
 
 
 def _mapped(ratings: ClientRatings, folder: Path) -> ClientRatings:
-    """The same ratings, with arrays that are files of ``folder``, mapped into memory."""
+    """The same ratings, with arrays that are files, mapped into memory: new ones in ``folder``."""
     columns = {}
     for field in fields(ratings):
         values = getattr(ratings, field.name)
-        if isinstance(values, np.ndarray):
+        if isinstance(values, np.ndarray) and not is_mapped(values):
             path = folder / f"{field.name}.npy"
             np.save(path, values)
             columns[field.name] = np.load(path, mmap_mode="r")

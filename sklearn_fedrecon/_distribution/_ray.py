@@ -48,7 +48,7 @@ class RayWorkers(RemoteWorkers):
 
 @cache
 def _remote(task: Callable) -> Any:
-    """The same function, to be computed by a worker that is as often replaced as it dies."""
+    """The same function as a task of ray, which repeats it where a worker dies: three times."""
     import ray
 
-    return ray.remote(num_cpus=1, max_retries=-1)(task)
+    return ray.remote(num_cpus=1)(task)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from numbers import Number
 from typing import Any
 
@@ -91,6 +92,8 @@ def _check_float_ids(ids: np.ndarray, where: str) -> None:
 def _from_objects(values: list[Any], where: str) -> np.ndarray:
     """Ids from Python objects: numbers as an array of numbers, others as objects."""
     kinds = {kind_of_type(kind) for kind in set(map(type, values))}
+    if kinds == {"datetimes"} and any(getattr(value, "tzinfo", None) for value in values):
+        kinds = {"datetimes with a time zone"}
     suspicious = len(kinds) > 1 or not kinds <= {"numbers", "strings", "bytes"}
     if suspicious and any(map(_is_missing, values)):
         raise _missing(where)
@@ -100,7 +103,9 @@ def _from_objects(values: list[Any], where: str) -> np.ndarray:
             f"{where} mixes types: the id argument must be all strings or all numbers, "
             f"got {types}."
         )
-    if kinds <= {"numbers"} or kinds == {"datetimes"}:
+    if kinds == {"datetimes"}:
+        return np.array([_naive(value) for value in values])
+    if kinds <= {"numbers"}:
         ids = np.array(values)
         if ids.dtype.kind == "O":
             raise ValueError(f"{where} holds integers beyond 64 bits; use strings instead.")
@@ -115,6 +120,11 @@ def _from_objects(values: list[Any], where: str) -> np.ndarray:
             "a string, a number or another hashable object."
         )
     return np.fromiter(values, dtype=object, count=len(values))
+
+
+def _naive(value: Any) -> np.datetime64:
+    """A datetime as NumPy's; pandas keeps nanoseconds that the standard library lacks."""
+    return value.to_datetime64() if hasattr(value, "to_datetime64") else np.datetime64(value)
 
 
 def _is_missing(value: Any) -> bool:
@@ -132,7 +142,7 @@ def kind_of_type(kind: type) -> str:
         ((complex, np.complexfloating), "complex numbers"),
         (str, "strings"),
         (bytes, "bytes"),
-        (np.datetime64, "datetimes"),
+        ((np.datetime64, datetime), "datetimes"),
     ):
         if issubclass(kind, parents):
             return name

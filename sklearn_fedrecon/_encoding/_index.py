@@ -107,6 +107,8 @@ class _TableLookup:
 
     def __call__(self, keys: np.ndarray) -> np.ndarray:
         inside = (keys >= self.low) & (keys <= self.high)
+        if inside.all():
+            return self.table[keys - self.low]
         return np.where(inside, self.table[np.where(inside, keys, self.low) - self.low], -1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .._types import ClientRatings
-from ._index import group_begins, sorted_unique
+from ._index import group_begins
 
 
 def encode_ratings(
@@ -62,11 +62,13 @@ def encode_ratings(
     >>> ratings.values.tolist(), ratings.weights.tolist(), ratings.scatter.tolist()
     ([5.0, 3.5], [1.0, 2.0], [0.0, 0.5])
     """
-    pairs = users * np.int64(n_items) + items
+    pairs = users * np.int64(n_items)
+    pairs += items
+    del users, items  # what is let go early need not fit into memory with what comes
     order = _row_order(pairs, values, weights)
     pairs = pairs[order]
-    # Adding zero makes 0.0 of -0.0, whose order among equals is left to chance.
-    values = np.add(values[order], 0.0, dtype=np.float64)
+    values = values[order].astype(np.float64, copy=False)
+    values += 0.0  # makes 0.0 of -0.0, whose order among equals is left to chance
     weights = None if weights is None else weights[order].astype(np.float64, copy=False)
     del order
     scatter = None
@@ -74,13 +76,15 @@ def encode_ratings(
         pairs, values, weights, scatter = _merge(pairs, values, weights)
     if weights is not None and (weights == 1).all():
         weights = None
-    owners, columns = np.divmod(pairs, n_items)
+    owners, columns = np.divmod(pairs, n_items, out=(None, pairs))
+    columns = columns.astype(np.int32)
     del pairs
-    clients = np.arange(n_users) if n_users is not None else sorted_unique(owners)
+    clients = np.arange(n_users) if n_users is not None else owners[group_begins(owners)]
     ends = np.searchsorted(owners, clients, side="right")
+    del owners
     return ClientRatings(
         indptr=np.concatenate([[0], ends]).astype(np.int64),
-        items=columns.astype(np.int32),
+        items=columns,
         values=_fit_into(values, dtype, "Ratings"),
         n_items=n_items,
         clients=clients.astype(np.int64),
@@ -146,7 +150,9 @@ def _fit_into(numbers: np.ndarray, dtype: str | np.dtype, what: str) -> np.ndarr
     """Numbers in a narrower type, provided that none of them is lost."""
     with np.errstate(over="ignore"):
         cast = numbers.astype(dtype)
-    if not np.isfinite(cast).all():
+    # Ratings are squared and summed, so that the root of the largest number is too large.
+    largest = np.finfo(dtype).max if what != "Ratings" else np.sqrt(np.finfo(dtype).max) / 1e4
+    if not np.isfinite(cast).all() or (np.abs(numbers) > largest).any():
         raise ValueError(
             f"{what} of magnitude {np.abs(numbers).max():.3g} are too large for "
             f"dtype={np.dtype(dtype).name!r}; rescale them or use dtype='float64'."

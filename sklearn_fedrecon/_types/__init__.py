@@ -5,7 +5,7 @@ Everything that happens on a device speaks of `ClientRatings`, `UserStates` and
 """
 
 from ._model import ServerModel
-from ._ratings import ClientRatings, chunk_bounds
+from ._ratings import ClientRatings, chunk_bounds, is_mapped
 from ._records import PartialSum, RoundContext, RoundReport, SupportStatistics, UserStates
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "SupportStatistics",
     "UserStates",
     "chunk_bounds",
+    "is_mapped",
 ]

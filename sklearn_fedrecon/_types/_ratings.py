@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from mmap import mmap
 from typing import Any
 
 import numpy as np
@@ -117,8 +118,11 @@ class ClientRatings:
         return np.argsort(lengths, kind="stable")
 
     def by_length(self) -> ClientRatings:
-        """The same clients in ascending order of their number of ratings."""
-        order = self.order_of_length()
+        """The same clients in ascending order of their number of ratings.
+
+        Ratings mapped from a file stay where they are: they may be more than memory holds.
+        """
+        order = None if is_mapped(self.items) else self.order_of_length()
         return self if order is None else self.take(order)
 
     def span(self, start: int, stop: int) -> ClientRatings:
@@ -157,6 +161,13 @@ def chunk_bounds(indptr: np.ndarray, size: int) -> list[int]:
     cuts = np.flatnonzero(np.diff(part)) + 1
     n_clients = len(indptr) - 1
     return [0, *cuts.tolist(), n_clients] if n_clients else [0]
+
+
+def is_mapped(values: np.ndarray) -> bool:
+    """Whether an array is a part of a file, mapped into memory."""
+    while isinstance(values, np.ndarray):
+        values = values.base
+    return isinstance(values, mmap)
 
 
 def bytes_of_arrays(record: Any) -> int:

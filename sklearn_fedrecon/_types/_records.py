@@ -124,9 +124,24 @@ class PartialSum:
 
 @dataclass(frozen=True)
 class RoundReport:
-    """What one round did, for the history and for whoever watches."""
+    """What one round did, for the history and for whoever watches.
+
+    Attributes
+    ----------
+    round : int
+        Number of the round, from 0.
+    clients : int
+        Clients that answered.
+    ratings : int
+        Their ratings.
+    measurements : dict of str to number
+        Columns of the history.
+    squared_ratings : float
+        Mean square of the ratings learned from; NaN where it was not measured.
+    """
 
     round: int
     clients: int
     ratings: int
     measurements: dict[str, Any] = field(default_factory=dict)
+    squared_ratings: float = float("nan")

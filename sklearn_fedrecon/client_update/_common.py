@@ -37,12 +37,22 @@ class Measurements:
     """Sums over the steps of each client, of predictions made before the step.
 
     Repeats of an example count. The loss is a sum over batches of their mean squared error;
-    see the report of a round for the means.
+    see the report of a round for the means. The squares of the ratings themselves are what
+    tells a large loss from one that diverged.
+
+    Parameters
+    ----------
+    ratings : ClientRatings
+        The query ratings.
     """
 
-    def __init__(self, n_clients: int):
+    def __init__(self, ratings: ClientRatings):
         names = ("squared_error", "examples", "loss", "batches")
-        self.sums = {name: np.zeros(n_clients) for name in names}
+        self.sums = {name: np.zeros(ratings.n_clients) for name in names}
+        weights, owners = ratings.rating_weights(), ratings.owners()
+        squares = weights * np.square(ratings.values, dtype=np.float64)
+        for name, values in (("squared_ratings", squares), ("ratings_weight", weights)):
+            self.sums[name] = np.bincount(owners, values, minlength=ratings.n_clients)
 
     def add(
         self, clients: np.ndarray, errors: np.ndarray, shares: np.ndarray, weights: np.ndarray

@@ -56,6 +56,7 @@ class JointUpdate(BaseEstimator):
     """
 
     gives = ("item deltas",)
+    learns_global_mean = True
     _parameter_constraints = {  # noqa: RUF012
         "n_epochs": [Interval(Integral, 0, None, closed="left")],
         "max_steps": [Interval(Integral, 0, None, closed="left"), None],
@@ -132,7 +133,7 @@ class _JointSteps:
         self._scratch = np.zeros_like(self._moves)
         self.users = users.states.copy()
         self.mean_moves = np.zeros(ratings.n_clients, dtype=model.dtype)
-        self.measured = Measurements(ratings.n_clients)
+        self.measured = Measurements(ratings)
 
     def take(self, block: StepBlock, rate: float) -> None:
         """Take all steps of a block of clients."""

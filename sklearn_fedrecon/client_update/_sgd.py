@@ -57,6 +57,7 @@ class SGDUpdate(BaseEstimator):
 
     needs = ("users",)
     gives = ("item deltas",)
+    learns_global_mean = True
     _parameter_constraints = {  # noqa: RUF012
         "n_epochs": [Interval(Integral, 0, None, closed="left")],
         "max_steps": [Interval(Integral, 0, None, closed="left"), None],
@@ -127,6 +128,7 @@ class GradientUpdate(BaseEstimator):
 
     needs = ("users",)
     gives = ("item deltas",)
+    learns_global_mean = True
     _parameter_constraints = {"client_weights": CLIENT_WEIGHTS}  # noqa: RUF012
 
     def __init__(self, client_weights: str = "examples"):
@@ -175,7 +177,7 @@ class _FrozenUserSteps:
         self._response = squares + model.fit_bias  # of a prediction to a move by one
         self._moves = np.zeros(len(self._rows.items) + 1, dtype=model.dtype)
         self._mean_moves = np.zeros(ratings.n_clients, dtype=model.dtype)
-        self.measured = Measurements(ratings.n_clients)
+        self.measured = Measurements(ratings)
 
     def take(self, block: StepBlock, rate: float) -> None:
         """Take all steps of a block of clients."""

@@ -27,6 +27,7 @@ class VariationalUpdate(BaseEstimator):
 
     needs = ("users", "posterior variances")
     gives = ("sufficient statistics",)
+    learns_global_mean = False
 
     def update(
         self,

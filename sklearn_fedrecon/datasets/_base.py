@@ -41,7 +41,7 @@ def ratings_bunch(
         data, target = frame[FEATURE_NAMES], frame[TARGET_NAMES[0]]
         timestamps = None if timestamps is None else frame["timestamp"]
     else:
-        data, target = _id_table(users, items), np.ascontiguousarray(ratings)
+        data, target = id_table(users, items), np.ascontiguousarray(ratings)
     if return_X_y:
         return data, target
     if timestamps is not None:
@@ -56,7 +56,7 @@ def ratings_bunch(
     )
 
 
-def _id_table(users, items):
+def id_table(users, items):
     """Ids side by side, shape (n_ratings, 2); numbers beside text stay numbers, as objects."""
     if users.dtype.kind == items.dtype.kind:
         return np.column_stack([users, items])

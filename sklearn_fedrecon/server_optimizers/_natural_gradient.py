@@ -118,7 +118,7 @@ class NaturalGradient(BaseEstimator):
         factors, variance = _posterior(
             factors,
             sums["item_factors"] / noise,
-            np.outer(state["counts"], spread) / noise,
+            np.outer(state["counts"] / noise, spread),
             1.0 / model.item_prior_variance,
             step,
             pull[:, None],
@@ -215,8 +215,8 @@ def _prior_pull(sums: np.ndarray, counts: np.ndarray, context: RoundContext) -> 
 
 def _posterior(values, gradient, precision, prior_precision, step, pull):
     """Step towards the posterior mean of items, and its variance."""
-    total = precision + prior_precision
-    return values + (step * gradient - pull * prior_precision * values) / total, 1.0 / total
+    variance = 1.0 / (precision + prior_precision)
+    return values + (step * gradient - pull * prior_precision * values) * variance, variance
 
 
 def _with_items(model, state, factors, variance, bias, bias_variance) -> ServerModel:
@@ -224,7 +224,8 @@ def _with_items(model, state, factors, variance, bias, bias_variance) -> ServerM
     seen, unit, dtype = state["counts"] > 0, float(state["unit"]), model.dtype
     prior = prior_bias = 0.0
     if factors.size:
-        prior = np.mean(np.square(factors[seen]) + variance[seen])
+        squares = np.einsum("ik,ik->i", factors, factors) + variance.sum(axis=1)
+        prior = np.mean(squares[seen]) / factors.shape[1]
     if model.fit_bias:
         prior_bias = np.mean(np.square(bias[seen]) + bias_variance[seen])
     return replace(
