@@ -18,6 +18,7 @@ NAMES = (
     "memory",
     "serving",
     "jobs",
+    "distribution",
     "imports",
     "cost",
     "limits",

@@ -164,7 +164,15 @@ class PaddedGroup:
         self._items = self._pad(items.astype(np.intp), fill=len(table) - 1)
         self._weights = None if ratings.weights is None else ratings.weights[self.ratings]
         longest = max((block.places.stop - block.places.start for block in self.blocks), default=0)
-        self._buffer = np.empty((longest, self._width), dtype=table.dtype)
+        buffer = np.empty((longest, self._width), dtype=table.dtype)
+        self._views = [
+            (
+                block,
+                self._items[block.places].reshape(block.shape),
+                buffer[: block.shape[0] * block.shape[1]].reshape(*block.shape, self._width),
+            )
+            for block in self.blocks
+        ]
 
     def _cut(self, lengths: np.ndarray) -> list[Block]:
         """Blocks of the clients of the group, in their order."""
@@ -204,8 +212,8 @@ class PaddedGroup:
         systems = np.empty(shape, dtype=self._table.dtype)
         targets = self._pad(self._targets)
         roots = None if self._weights is None else self._pad(np.sqrt(self._weights))
-        for block in self.blocks:
-            x = self._rows(block)
+        for block, items, x in self._views:
+            self._table.take(items, 0, x, "clip")
             x[:, :, -1] = targets[block.places].reshape(block.shape)
             if roots is not None:
                 x *= roots[block.places].reshape(*block.shape, 1)
@@ -215,16 +223,21 @@ class PaddedGroup:
     def residuals(self, states: np.ndarray) -> np.ndarray:
         """``y - x . z`` of the group's ratings, shape (n_ratings,)."""
         predictions = np.empty(self._size, dtype=self._table.dtype)
-        for block in self.blocks:
-            out = predictions[block.places].reshape(*block.shape, 1)
-            np.matmul(self._rows(block)[:, :, :-1], states[block.clients, :, None], out=out)
-        return self._targets - np.take(predictions, self._places)
-
-    def _rows(self, block: Block) -> np.ndarray:
-        """Rows of the ratings of a block, shape (n_block, longest, d + 1); good until the next."""
-        items = self._items[block.places].reshape(block.shape)
-        out = self._buffer[: items.size].reshape(*block.shape, self._width)
-        return np.take(self._table, items, axis=0, out=out, mode="clip")
+        operands = [
+            (
+                items,
+                x,
+                x[:, :, :-1],
+                states[block.clients, :, None],
+                predictions[block.places].reshape(*block.shape, 1),
+            )
+            for block, items, x in self._views
+        ]
+        take, matmul = self._table.take, np.matmul
+        for items, x, rows, z, out in operands:
+            take(items, 0, x, "clip")
+            matmul(rows, z, out)
+        return self._targets - predictions.take(self._places)
 
 
 def _multiply(x: np.ndarray, n_pieces: int, out: np.ndarray) -> None:

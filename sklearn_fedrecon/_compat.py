@@ -24,6 +24,7 @@ callbacks, and below 1.9, the calls return at once.
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -94,7 +95,6 @@ class FitCallbacks:
     ) -> None:
         metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
         self._arguments = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
-        self._rounds_begun = 0
         self._fit_task = self._round_task = None
         if not hasattr(estimator, "_init_callback_context"):
             return
@@ -112,10 +112,8 @@ class FitCallbacks:
     def round_begin(self) -> None:
         """Call the begin hook of the next round."""
         if self.active:
-            name = f"round {self._rounds_begun}"
-            self._round_task = self._fit_task.subcontext(task_name=name)
+            self._round_task = self._fit_task.subcontext(task_name="round")
             self._round_task.call_on_fit_task_begin(**self._arguments)
-        self._rounds_begun += 1
 
     def round_end(self, fitted_attributes: Callable[[], dict[str, Any]]) -> bool:
         """Call the end hook of the round that was begun last.
@@ -148,13 +146,18 @@ def _threadpool_controller() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+class _BlasLimit:
+    """The limit of this process and how many ask for it."""
+
+    lock, users, limiter = threading.Lock(), 0, None
+
+
 @contextmanager
 def single_threaded_blas() -> Iterator[None]:
     """Limit BLAS to one thread.
 
-    Enter it once, in the thread that calls `fit` and around its pool of workers, not in the
-    workers: most BLAS builds have one limit for the whole process. Fits that overlap in
-    threads are sorted out by threadpoolctl, from its version 3.8 on.
+    Most BLAS builds have one limit for the whole process: the first one in sets it, the last
+    one out lifts it, so that fits that overlap in threads do not restore each other's limit.
 
     Yields
     ------
@@ -167,5 +170,14 @@ def single_threaded_blas() -> Iterator[None]:
     >>> with single_threaded_blas():
     ...     gram = np.ones((2, 3)) @ np.ones((3, 2))
     """
-    with _threadpool_controller().limit(limits=1, user_api="blas"):
+    with _BlasLimit.lock:
+        if _BlasLimit.users == 0:
+            _BlasLimit.limiter = _threadpool_controller().limit(limits=1, user_api="blas")
+        _BlasLimit.users += 1
+    try:
         yield
+    finally:
+        with _BlasLimit.lock:
+            _BlasLimit.users -= 1
+            if _BlasLimit.users == 0:
+                _BlasLimit.limiter.restore_original_limits()

@@ -44,7 +44,7 @@ class DeploymentMixin:
         Returns
         -------
         arrays : dict of str to ndarray
-            ``items`` (n_items,), the ids; ``item_factors`` (n_items, n_components) and
+            Copies. ``items`` (n_items,), the ids; ``item_factors`` (n_items, n_components) and
             ``item_bias`` (n_items,), and their posterior variances ``item_variance`` and
             ``item_bias_variance`` where the parts give them; ``global_mean`` and
             ``noise_variance``, both (); ``user_prior_mean`` and ``user_prior_variance``
@@ -53,8 +53,8 @@ class DeploymentMixin:
         check_is_fitted(self)
         model = self._state.model
         values = {name: getattr(model, name) for name in _SENT}
-        arrays = {"items": self.items_} | {
-            name: np.asarray(value) for name, value in values.items() if value is not None
+        arrays = {"items": self.items_.copy()} | {
+            name: np.array(value) for name, value in values.items() if value is not None
         }
         if self.rating_scale is not None:
             arrays["rating_scale"] = np.array(self._scale_bounds())

@@ -342,7 +342,8 @@ class FederatedReconstructionMF(
         """
         parts, begun = build_parts(self), hasattr(self, "_state")
         known = (self._user_index, self._item_index) if begun else None
-        data = self._encode(X, y, sample_weight, parts, reset=not begun, known=known)
+        reading = {"reset": not begun, "known": known, "streaming": True}
+        data = self._encode(X, y, sample_weight, parts, **reading)
         cohort, population = data.ratings, self._population(total_users, data)
         if begun:
             seed, history = self._seed, History(self.history_)

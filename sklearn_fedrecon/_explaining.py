@@ -6,7 +6,6 @@ import numpy as np
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
-from ._parts import build_parts
 from ._types import ClientRatings
 
 
@@ -134,7 +133,7 @@ class ExplainingMixin:
 
     def _user_covariance(self, rated: ClientRatings) -> np.ndarray:
         """Posterior covariance of one user, shape (d, d), float64."""
-        reconstruction = build_parts(self).reconstruction
+        reconstruction = self._parts.reconstruction
         if not hasattr(reconstruction, "covariance"):
             raise ValueError(
                 f"{reconstruction!r} rebuilds users step by step; this needs one in closed "

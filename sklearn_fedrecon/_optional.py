@@ -27,15 +27,15 @@ def optional_module(name: str, extra: str, purpose: str) -> ModuleType:
     Raises
     ------
     ImportError
-        If the package is not installed, with the command that installs it.
+        If the package is not installed, naming what installs it.
     """
     try:
         return import_module(name)
     except ImportError as error:
         package = name.partition(".")[0]
         raise ImportError(
-            f"{purpose} needs {package}, which is not installed: "
-            f'pip install "sklearn-fedrecon[{extra}]".'
+            f"{purpose} needs {package}, which is not installed: pip install {package}, "
+            f"or install this package with its extra [{extra}]."
         ) from error
 
 

@@ -138,7 +138,7 @@ def check_parts(parts: RoundParts) -> None:
     """
     chain = [parts.split, parts.reconstruction, parts.client_update, parts.server_optimizer]
     for giver, taker in pairwise(chain):
-        missing = set(taker.needs) - set(giver.gives)
+        missing = set(getattr(taker, "needs", ())) - set(getattr(giver, "gives", ()))
         if missing:
             raise ValueError(
                 f"{type(taker).__name__} needs {' and '.join(sorted(missing))}, which "

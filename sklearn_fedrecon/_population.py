@@ -12,7 +12,7 @@ from ._blocks import linear_predictions
 from ._round import RoundParts, ServerState
 from ._types import ClientRatings, RoundContext, ServerModel, UserStates
 
-_EXCHANGE_SIZE = 1 << 20  # ratings that the first exchange takes at once
+_EXCHANGE_SIZE = 1 << 17  # ratings that the first exchange takes at once
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class HeldOut:
 def first_exchange(ratings: ClientRatings) -> tuple[float, float]:
     """Mean and standard deviation of all ratings, from three numbers of every client.
 
-    Each client sends its weight, its mean and its sum of squares about that mean.
+    Each client sends its weight, its mean and its sum of squares about that mean; the server
+    sees those of many clients merged into three numbers.
 
     Parameters
     ----------
@@ -39,25 +40,32 @@ def first_exchange(ratings: ClientRatings) -> tuple[float, float]:
         One where the ratings are all equal.
     """
     messages = [_moments(chunk) for chunk in ratings.chunks(_EXCHANGE_SIZE)]
-    weight, means, squares = map(np.concatenate, zip(*messages, strict=True))
-    mean = weight @ means / weight.sum()
-    variance = (squares.sum() + weight @ (means - mean) ** 2) / weight.sum()
-    scale = np.sqrt(variance)
+    weight, mean, squares = _merged(*(np.array(column) for column in zip(*messages, strict=True)))
+    scale = np.sqrt(squares / weight)
     negligible = 10 * np.finfo(ratings.values.dtype).eps * abs(mean)
     return float(mean), float(scale) if scale > negligible else 1.0
 
 
-def _moments(ratings: ClientRatings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weight, mean and sum of squares about it of each client, all of shape (n_clients,)."""
+def _moments(ratings: ClientRatings) -> tuple[float, float, float]:
+    """Weight, mean and sum of squares about it, of all clients of a chunk together."""
+    owners, n = ratings.owners(), ratings.n_clients
     weights = ratings.rating_weights().astype(np.float64)
-    weight = ratings.client_sums(weights)
-    sums = ratings.client_sums(weights * ratings.values)
-    means = np.divide(sums, weight, out=np.zeros_like(sums), where=weight > 0)
-    deviations = ratings.values - np.repeat(means, ratings.lengths)
-    squares = ratings.client_sums(weights * np.square(deviations))
+    weight = np.bincount(owners, weights, minlength=n)
+    sums = np.bincount(owners, weights * ratings.values, minlength=n)
+    means = np.divide(sums, weight, out=np.zeros(n), where=weight > 0)
+    squares = np.bincount(owners, weights * (ratings.values - means[owners]) ** 2, minlength=n)
     if ratings.scatter is not None:
-        squares += ratings.client_sums(ratings.scatter)
-    return weight, means, squares
+        squares += np.bincount(owners, ratings.scatter, minlength=n)
+    return _merged(weight, means, squares)
+
+
+def _merged(
+    weights: np.ndarray, means: np.ndarray, squares: np.ndarray
+) -> tuple[float, float, float]:
+    """Weight, mean and squares of several groups together; without cancellation."""
+    weight = weights.sum()
+    mean = weights @ means / weight if weight > 0 else 0.0
+    return weight, mean, squares.sum() + weights @ (means - mean) ** 2
 
 
 @np.errstate(over="ignore", invalid="ignore")  # where training diverges, so does this

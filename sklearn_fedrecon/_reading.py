@@ -33,10 +33,18 @@ class Encoded:
 class ReadingMixin:
     """Steps from ``X, y`` to `Encoded`; reads parameters, sets what scikit-learn checks of X."""
 
-    def _encode(self, X, y, sample_weight, parts: RoundParts, *, reset, known=None) -> Encoded:
+    def _encode(
+        self, X, y, sample_weight, parts: RoundParts, *, reset, known=None, streaming=False
+    ) -> Encoded:
         """Check and encode a training table; ``known`` are earlier (users, items)."""
+        if isinstance(X, ClientDataset) and streaming:
+            raise TypeError(
+                "partial_fit takes tables: go through `dataset.chunks()`, and pass the data, "
+                "target and sample_weight of each."
+            )
         if isinstance(X, ClientDataset):
-            return self._encode_stored(X, y, sample_weight, parts, known)
+            _, old_items = known or (None, None)
+            return self._encode_stored(X, y, sample_weight, parts, old_items)
         users, items = check_table(self, X, reset=reset)
         y, weights = check_targets(y, sample_weight, len(users))
         self._check_scale(y)
@@ -56,19 +64,13 @@ class ReadingMixin:
         return Encoded(ratings, user_index, item_index, y.dtype)
 
     def _encode_stored(
-        self, dataset: ClientDataset, y, sample_weight, parts: RoundParts, known
+        self, dataset: ClientDataset, y, sample_weight, parts: RoundParts, old_items
     ) -> Encoded:
         """Take ratings as they are on disk; copy only what has to become something else."""
         if y is not None or sample_weight is not None:
             raise TypeError(
                 "A ClientDataset has its ratings and weights with it: leave y and sample_weight "
                 "out."
-            )
-        old_users, old_items = known or (None, None)
-        if old_users is not None:
-            raise TypeError(
-                "partial_fit takes tables: go through `dataset.chunks()`, and pass the data, "
-                "target and sample_weight of each."
             )
         if dataset.merged and not parts.reconstruction.merges_duplicates:
             raise ValueError(

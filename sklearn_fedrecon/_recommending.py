@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from numbers import Integral
 from typing import Any
@@ -22,10 +23,12 @@ class RecommendingMixin:
 
         Parameters
         ----------
-        user : id, dict of item to rating, Bunch or array-like of ids of shape (n_users,)
+        user : id, dict of item to rating, Bunch, or array-like of them of shape (n_users,)
             One user: the id of a known one, ratings typed in (``{}`` for somebody without
-            any) or what `reconstruct_user` returned. Several known users: their ids in a
-            list, an array or a column of a frame.
+            any) or what `reconstruct_user` returned. Several users: known ones by their
+            ids in a list, an array or a column of a frame; others in a list of dicts or
+            Bunches. A Series must have the default index: with ids of items as its index
+            it would be ratings of one user, which are a dict.
         n : int, default=10
             Number of items. One user is given fewer where there are no more.
         exclude : "rated", None or array-like of item ids, default="rated"
@@ -45,18 +48,21 @@ class RecommendingMixin:
             score are in the order of ``items_``.
         frame : DataFrame of shape (n_recommendations, 2 or 3)
             Only with ``as_frame=True``, instead of the arrays. The columns of ids have the
-            names that they had in X; that of the users is there where ``user`` is several.
+            names that they had in X; that of the users is there where ``user`` is several,
+            with places in the list, from 0, for users who have no id.
 
         Raises
         ------
         ValueError
-            If a user or an item is unknown, if ``n`` is not positive, or if fewer than
-            ``n`` items are left for one of several users and arrays were asked for.
+            If a user or an item is unknown, if ``n`` is not positive, if ``user`` is nested
+            or a Series with an index of its own, if fewer than ``n`` items are left for one
+            of several users and arrays were asked for, or if two columns of the frame would
+            have one name.
         """
         check_is_fitted(self)
         allowed = self._allowed_items(exclude, candidates)
         several = self._is_several(user)
-        users = self._each_known(user) if several else [self._user_for_serving(user)]
+        users = self._each_user(user) if several else [self._user_for_serving(user)]
         ranked = []
         for factors, bias, rated in users:
             kept = allowed.copy()
@@ -196,14 +202,31 @@ class RecommendingMixin:
         """Whether ids of several users are meant, not one user."""
         if isinstance(user, tuple):  # which can be an id
             return self._user_index.kind != "objects of type tuple"
+        _refuse_labelled(user)
         return isinstance(user, list) or np.ndim(getattr(user, "__array__", lambda: 0)()) > 0
 
-    def _each_known(self, users) -> Iterator[tuple[np.ndarray, Any, np.ndarray]]:
-        """Factors, bias and rated items of known users, one after the other."""
+    def _each_user(self, users) -> Iterator[tuple[np.ndarray, Any, np.ndarray]]:
+        """Factors, bias and rated items of several users, one after the other."""
         if len(users) == 0:
             raise ValueError("user is an empty list: expected one user at least.")
+        self._refuse_nested(users)
+        if _are_typed_in(users):
+            yield from map(self._user_for_serving, users)
+            return
         for index in self._user_index.encode_known(check_ids(users, "user")):
             yield self._known_for_serving(index)
+
+    def _refuse_nested(self, users) -> None:
+        """Refuse what is neither one user nor a row of users."""
+        kinds = (list, set, np.ndarray)
+        if self._user_index.kind != "objects of type tuple":
+            kinds += (tuple,)
+        one_row = isinstance(users, list | tuple) or np.ndim(users) == 1
+        if not one_row or any(isinstance(user, kinds) for user in users):
+            raise ValueError(
+                f"user is a {type(users).__name__} of rows: expected the ids in one list, or, "
+                "for ratings typed in, a list with a dict {item: rating} for each user."
+            )
 
     def _user_for_serving(self, user) -> tuple[np.ndarray, Any, np.ndarray]:
         """Factors, bias and rated items of one user, of whatever kind."""
@@ -229,7 +252,7 @@ class RecommendingMixin:
         lengths = np.array([len(items) for items, _ in ranked])
         if (lengths < n).any():
             shortest = lengths.argmin()
-            whom = check_ids(users, "user").tolist()[shortest]
+            whom = _labels(users).tolist()[shortest]
             raise ValueError(
                 f"n={n}, but for {np.count_nonzero(lengths < n)} of {len(lengths)} users fewer "
                 f"items are left, for {whom!r} only {lengths[shortest]}: lower n to that, or "
@@ -250,7 +273,7 @@ class RecommendingMixin:
         """Items and what they are ranked by, as a pair of arrays or as a frame."""
         if not as_frame:
             return items, values
-        return to_frame([(self._id_names()[1], items), (name, values)])
+        return _frame([(self._id_names()[1], items), (name, values)])
 
     def _recommendation_frame(self, users, ranked: list):
         """A row a recommendation; the user comes first where there are several."""
@@ -260,5 +283,45 @@ class RecommendingMixin:
         columns = [(item_name, items), ("score", scores)]
         if users is not None:
             lengths = [len(items) for items, _ in ranked]
-            columns.insert(0, (user_name, np.repeat(check_ids(users, "user"), lengths)))
-        return to_frame(columns)
+            columns.insert(0, (user_name, np.repeat(_labels(users), lengths)))
+        return _frame(columns)
+
+
+def _refuse_labelled(user) -> None:
+    """Refuse a pandas.Series whose index may be the items, and its values ratings."""
+    pandas = sys.modules.get("pandas")
+    if pandas is None or not isinstance(user, pandas.Series):
+        return
+    index = user.index
+    if not isinstance(index, pandas.RangeIndex) or (index.start, index.step) != (0, 1):
+        raise ValueError(
+            "user is a Series with an index of its own, which may be ratings by item or ids of "
+            "users: for ratings pass a dict: series.to_dict(), for ids series.to_list()."
+        )
+
+
+def _are_typed_in(users) -> bool:
+    """Whether several users are given by ratings or factors; some of them is refused."""
+    typed = sum(isinstance(user, Mapping) for user in users)
+    if 0 < typed < len(users):
+        raise ValueError(
+            f"user holds {typed} dicts or Bunches and {len(users) - typed} ids: expected only "
+            "ids, or only users given by ratings. Call recommend once for each kind."
+        )
+    return typed > 0
+
+
+def _labels(users) -> np.ndarray:
+    """Ids of several users, or their places where they have none."""
+    return np.arange(len(users)) if _are_typed_in(users) else check_ids(users, "user")
+
+
+def _frame(columns: list[tuple[str, np.ndarray]]):
+    """A frame, unless two of its columns have one name."""
+    names = [name for name, _ in columns]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"as_frame=True would make columns {names}, two of one name: fit with other names "
+            "of the columns of X, or take the arrays."
+        )
+    return to_frame(columns)

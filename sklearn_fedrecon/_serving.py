@@ -18,7 +18,6 @@ from ._encoding import (
     drop_zero_weight,
     encode_ratings,
 )
-from ._parts import build_parts
 from ._population import rebuild_users
 from ._types import ClientRatings, UserStates
 from .exceptions import ColdStartWarning
@@ -138,7 +137,7 @@ class ServingMixin:
             None if weights is None else weights[known],
             n_items=len(self.items_),
             n_users=len(clients),
-            merge=build_parts(self).reconstruction.merges_duplicates,
+            merge=self._parts.reconstruction.merges_duplicates,
             dtype=self.item_factors_.dtype,
         )
         rebuilt = self._rebuild(rated)
@@ -180,9 +179,8 @@ class ServingMixin:
 
     def _rebuild(self, rated: ClientRatings) -> UserStates:
         """Users from their ratings, by the reconstruction of this estimator."""
-        parts = build_parts(self)
         with ChunkMap(self.n_jobs) as mapper:
-            return rebuild_users(rated, self._state.model, parts, self._seed, mapper)
+            return rebuild_users(rated, self._state.model, self._parts, self._seed, mapper)
 
     def _check_known(self, users: np.ndarray) -> None:
         """Warn of, or refuse, users that are not known."""

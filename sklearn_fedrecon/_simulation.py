@@ -148,8 +148,8 @@ def timed_round(
         "cpu_seconds": time.process_time() - cpu,
         "wall_seconds": time.perf_counter() - wall,
     }
-    squares = _ratio(measured, "squared_ratings", "ratings_weight")
-    return state, RoundReport(context.round, cohort.n_clients, cohort.n_ratings, numbers, squares)
+    baseline = _ratio(measured, "baseline_error", "baseline_weight")
+    return state, RoundReport(context.round, cohort.n_clients, cohort.n_ratings, numbers, baseline)
 
 
 class DivergenceGuard:
@@ -157,7 +157,8 @@ class DivergenceGuard:
 
     Parts without a learning rate solve for their steps, and are not watched. Training has
     diverged when the aggregate or the messages of most clients are not finite, or when the
-    loss is ten times what predicting zero would cost.
+    loss is five times the lowest so far and five times what predicting the global mean would
+    cost, or a thousand times the latter.
 
     Parameters
     ----------
@@ -171,7 +172,7 @@ class DivergenceGuard:
             for role, part in vars(parts).items()
             if hasattr(part, "learning_rate")
         ]
-        self._lowest, self._scale = np.inf, 0.0
+        self._lowest, self._baseline = np.inf, 0.0
         self.best = None
 
     def diverged(self, report: RoundReport, entered: ServerState) -> bool:
@@ -184,10 +185,13 @@ class DivergenceGuard:
             return False
         if not numbers["finite"] or 2 * numbers["rejected_clients"] > report.clients:
             return True
-        self._scale = max(self._scale, report.squared_ratings)
-        if numbers["loss"] <= self._lowest:
-            self._lowest, self.best = numbers["loss"], entered
-        return bool(self._scale > 0 and numbers["loss"] > 10 * self._scale)
+        loss, self._baseline = numbers["loss"], max(self._baseline, report.baseline)
+        if loss <= self._lowest:
+            self._lowest, self.best = loss, entered
+        if not self._baseline:
+            return False
+        grown = loss > 5 * self._baseline and loss > 5 * self._lowest
+        return bool(grown or loss > 1000 * self._baseline)
 
     def fails(
         self,

@@ -88,12 +88,14 @@ class TrainingMixin(ReadingMixin):
         """The state to go on from, with room for new items."""
         model = state.model
         self._check_resumable(state, parts)
+        if n_items == model.n_items:
+            return state
         fresh = parts.reconstruction.initial_model(
             n_items,
             model.n_components,
             fit_bias=model.fit_bias,
             global_mean=model.global_mean,
-            scale=1.0,
+            scale=math.sqrt(model.item_prior_variance),
             dtype=self.dtype,
             seed=self._seed,
         )
@@ -217,6 +219,7 @@ class TrainingMixin(ReadingMixin):
             **self._devices_after(run, users, model.n_components),
             "history_": run.history.columns(),
             "n_iter_": len(run.history),
+            "_parts": run.parts,
             "_seed": run.seed,
             "_target_dtype": run.data.target_dtype,
             "_trained": state,

@@ -38,26 +38,44 @@ class _Split(BaseEstimator):
         -------
         ratings : ClientRatings
         """
-        if self.batch_size is None and self.max_ratings is None:
-            return ratings  # any order is as good
+        return self._processed(ratings, context, None)
+
+    def used(self, ratings: ClientRatings, context: RoundContext) -> ClientRatings:
+        """Return the ratings that a device trains with, in the order of processing.
+
+        Parameters
+        ----------
+        ratings : ClientRatings
+        context : RoundContext
+
+        Returns
+        -------
+        ratings : ClientRatings
+            At most ``max_ratings`` a client.
+        """
+        return self._processed(ratings, context, self.max_ratings)
+
+    def _processed(
+        self, ratings: ClientRatings, context: RoundContext, limit: int | None
+    ) -> ClientRatings:
+        """Ratings in the order of processing, untouched where any order is as good."""
+        if self.batch_size is None and limit is None:
+            return ratings
         if self.shuffle:
             ratings = self._shuffled(ratings, context)
-        elif self.max_ratings is not None:
-            ratings = _selected(ratings, _ranks(ratings) < self.max_ratings)
+        if limit is not None:
+            ratings = _selected(ratings, _ranks(ratings) < limit)
         return replace(ratings, batch_size=self.batch_size)
 
     def _shuffled(self, ratings: ClientRatings, context: RoundContext) -> ClientRatings:
-        """Every client's ratings in random order, and only so many as are allowed."""
+        """Every client's ratings in random order."""
         number = 0 if self.shuffle == "once" else context.round
         lengths = ratings.lengths
         words = client_words(context.seed, Stream.SPLIT, number, ratings.clients, lengths)
         owners = np.repeat(np.arange(ratings.n_clients, dtype=np.uint64), lengths)
         half = np.uint64(32)
         rows = np.argsort((owners << half) | (words >> half), kind="stable")
-        shuffled = ratings.pick(rows, ratings.indptr)
-        if self.max_ratings is None:
-            return shuffled
-        return _selected(shuffled, _ranks(shuffled) < self.max_ratings)
+        return ratings.pick(rows, ratings.indptr)
 
 
 class NoSplit(_Split):
@@ -71,7 +89,7 @@ class NoSplit(_Split):
     batch_size : int, default=None
         Ratings of a minibatch; None takes all ratings of a client at once.
     max_ratings : int, default=None
-        Ratings that a client uses at most; None uses all.
+        Ratings that a client trains with at most; None is all. Serving uses all.
     shuffle : bool or "once", default=True
         Whether every client shuffles its ratings anew in each round, once and for all, or
         never. Without batches and without a limit, the order does not matter and is kept.
@@ -108,8 +126,8 @@ class NoSplit(_Split):
         -------
         support, query : ClientRatings
         """
-        whole = self.whole(ratings, context)
-        return whole, whole
+        used = self.used(ratings, context)
+        return used, used
 
 
 class BatchParitySplit(_Split):
@@ -124,7 +142,7 @@ class BatchParitySplit(_Split):
     batch_size : int, default=5
         Ratings of a minibatch.
     max_ratings : int, default=None
-        Ratings that a client uses at most; None uses all.
+        Ratings that a client trains with at most; None is all. Serving uses all.
     shuffle : bool or "once", default=True
         Whether every client shuffles its ratings anew in each round, once and for all, or
         never.
@@ -166,9 +184,9 @@ class BatchParitySplit(_Split):
         -------
         support, query : ClientRatings
         """
-        whole = self.whole(ratings, context)
-        even = _ranks(whole) // self.batch_size % 2 == 0
-        return _selected(whole, even), _selected(whole, ~even)
+        used = self.used(ratings, context)
+        even = _ranks(used) // self.batch_size % 2 == 0
+        return _selected(used, even), _selected(used, ~even)
 
 
 class RandomSplit(_Split):
@@ -183,7 +201,7 @@ class RandomSplit(_Split):
     batch_size : int, default=None
         Ratings of a minibatch; None takes all ratings of a half at once.
     max_ratings : int, default=None
-        Ratings that a client uses at most; None uses all.
+        Ratings that a client trains with at most; None is all. Serving uses all.
 
     Examples
     --------
@@ -219,12 +237,14 @@ class RandomSplit(_Split):
         support, query : ClientRatings
         """
         if self.support_fraction is None:
-            whole = self.whole(ratings, context)
-            return whole, whole
-        whole = replace(self._shuffled(ratings, context), batch_size=self.batch_size)
-        sizes = np.ceil(self.support_fraction * whole.lengths - 1e-9)
-        first = _ranks(whole) < np.repeat(sizes, whole.lengths)
-        return _selected(whole, first), _selected(whole, ~first)
+            used = self.used(ratings, context)
+            return used, used
+        used = replace(self._shuffled(ratings, context), batch_size=self.batch_size)
+        if self.max_ratings is not None:
+            used = _selected(used, _ranks(used) < self.max_ratings)
+        sizes = np.ceil(self.support_fraction * used.lengths - 1e-9)
+        first = _ranks(used) < np.repeat(sizes, used.lengths)
+        return _selected(used, first), _selected(used, ~first)
 
 
 def _ranks(ratings: ClientRatings) -> np.ndarray:

@@ -563,3 +563,9 @@ def test_ratings_too_large_to_be_squared(dtype, size):
 def test_nothing_left_to_learn_from_is_said(options):
     with pytest.warns(ConvergenceWarning, match="No round updated the items.*smaller batches"):
         new(**options).fit(X, y)
+
+
+@pytest.mark.parametrize("settings", [{"step_size": -1}, {"step_size": 5.0}, {"step_decay": "a"}])
+def test_steps_of_the_natural_gradient(settings):
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        new(server_optimizer=NaturalGradient(**settings), clients_per_round=2).fit(X, y)

@@ -65,7 +65,7 @@ def scores_of_rounds(log):
     """Scores by round of every fit, in order."""
     fits = {}
     for row in log.data:
-        if row["task_name"].startswith("round"):
+        if row["task_name"] == "round":
             fits.setdefault(row["parent_task_id_path"], []).append(row)
     return [
         [row["r2"] for row in sorted(rows, key=lambda r: r["task_id"])] for rows in fits.values()

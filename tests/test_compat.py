@@ -1,5 +1,6 @@
 """Callbacks in a round loop, where scikit-learn has them and where not; the BLAS limit."""
 
+import threading
 from typing import ClassVar
 
 import numpy as np
@@ -47,6 +48,11 @@ class Loop(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         return np.full(len(X), float(self.n_iter_))
 
 
+def named(context):
+    """Name of a task, of rounds with the number, which is not in the name."""
+    return f"round {context.task_id}" if context.task_name == "round" else context.task_name
+
+
 class Recorder:
     """Notes every call; asks to stop after a number of rounds."""
 
@@ -61,13 +67,13 @@ class Recorder:
         self.calls.append("teardown")
 
     def on_fit_task_begin(self, estimator, context):
-        self.calls.append(f"begin {context.task_name}")
+        self.calls.append(f"begin {named(context)}")
 
     def on_fit_task_end(self, estimator, context, *, X, y, metadata, fitted_estimator):
-        self.calls.append(f"end {context.task_name}")
+        self.calls.append(f"end {named(context)}")
         self.seen = X, y, metadata
         self.estimator = fitted_estimator
-        is_round = context.task_name.startswith("round")
+        is_round = context.task_name == "round"
         self.unfitted = not hasattr(estimator, "n_iter_") if is_round else self.unfitted
         return is_round and fitted_estimator.n_iter_ == self.stop_after
 
@@ -118,10 +124,12 @@ def test_monitor_follows_every_round_of_a_search(n_jobs):
     loop = Loop().set_callbacks(monitor)
     search = GridSearchCV(loop, {"max_iter": [2, 3]}, cv=2, n_jobs=n_jobs).fit(X, y)
     rows = monitor.get_logs().data
-    names = [row["task_name"] for row in rows if row["estimator_name"] == "Loop"]
+    loops = [row for row in rows if row["estimator_name"] == "Loop"]
+    assert {row["task_name"] for row in loops} <= {"fit", "round"}
+    names = [row["task_id"] for row in loops if row["task_name"] == "round"]
     best = search.best_params_["max_iter"]
     for number, count in ((0, 5), (1, 5), (2, 2 + (best == 3))):
-        assert names.count(f"round {number}") == count
+        assert names.count(number) == count
 
 
 def test_estimator_without_support_has_no_hooks():
@@ -156,3 +164,27 @@ def test_blas_is_limited_inside_only():
     with pytest.raises(RuntimeError), single_threaded_blas():
         raise RuntimeError
     assert blas_threads() == {2}
+
+
+def test_fits_that_overlap_in_threads_restore_the_limit_of_blas():
+    def threads():
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    before, first_in, second_in = threads(), threading.Event(), threading.Event()
+
+    def first():
+        with single_threaded_blas():
+            first_in.set()
+            second_in.wait(10)
+
+    def second():
+        first_in.wait(10)
+        with single_threaded_blas():
+            second_in.set()
+            worker.join(10)  # the first one in is the first one out
+            assert threads() == [1] * len(before)
+
+    worker = threading.Thread(target=first)
+    worker.start()
+    second()
+    assert threads() == before

@@ -89,7 +89,7 @@ def test_a_tree_is_better_than_a_row_of_sums():
     assert abs(tree_sum(sum, numbers) - exact) < abs(row - exact) / 10
 
 
-@pytest.mark.parametrize("size", [1, 7, 40])
+@pytest.mark.parametrize("size", [10, 40, 300])
 @pytest.mark.parametrize("n_workers", [1, 2, 3, 16])
 def test_chunks_do_not_depend_on_the_workers(monkeypatch, size, n_workers):
     monkeypatch.setattr(_chunks, "CHUNK_SIZE", size)
@@ -97,8 +97,8 @@ def test_chunks_do_not_depend_on_the_workers(monkeypatch, size, n_workers):
     shards = cut(ratings.indptr, N_ITEMS, n_workers)
     spans = [(shard, ratings.span(shard.start, shard.stop)) for shard in shards]
     chunks = [chunk for shard, span in spans for chunk in shard.chunks(span)]
-    expected = list(ratings.chunks(size))
-    assert len(chunks) == len(expected)
+    expected = list(ratings.chunks(chunk_size(ratings.n_ratings, N_ITEMS)))
+    assert len(chunks) == len(expected) >= ratings.n_ratings / size / 2
     for chunk, wanted in zip(chunks, expected, strict=True):
         assert_same_ratings(chunk, wanted)
     widths = {len(shard.bounds) - 1 for shard in shards[:-1]}
@@ -107,9 +107,23 @@ def test_chunks_do_not_depend_on_the_workers(monkeypatch, size, n_workers):
     assert len(shards) == len(expected) or 4 * n_workers < len(shards) <= 8 * n_workers
 
 
-def test_a_large_catalogue_has_larger_chunks():
-    assert chunk_size(100) == chunk_size(8192) == _chunks.CHUNK_SIZE
-    assert chunk_size(81920) == 10 * _chunks.CHUNK_SIZE
+@pytest.mark.parametrize(
+    ("n_ratings", "n_items", "expected"),
+    [
+        (0, 10, 1),
+        (1, 10, 1),
+        (1000, 10, 1000),
+        (1001, 10, 501),
+        (2001, 10, 501),
+        (4000, 8192, 500 * 2),
+        (4000, 16384, 2000),
+        (4001, 16384, 1001),
+    ],
+)
+def test_chunks_are_even_shares(monkeypatch, n_ratings, n_items, expected):
+    """A large catalogue has larger ones, as each sends a sum for every item."""
+    monkeypatch.setattr(_chunks, "CHUNK_SIZE", 1000)
+    assert chunk_size(n_ratings, n_items) == expected
 
 
 @pytest.mark.parametrize("weights", [False, True])
@@ -151,7 +165,7 @@ def added(pair):
 def test_chunks_come_back_in_order(n_jobs, backend, monkeypatch):
     monkeypatch.setattr(_chunks, "CHUNK_SIZE", 3)
     ratings = some_ratings(150)
-    expected = [summed(chunk) for chunk in ratings.chunks(3)]
+    expected = [summed(chunk) for chunk in ratings.chunks(chunk_size(ratings.n_ratings, 5))]
     assert len(expected) > 32
     with parallel_config(backend) if backend else parallel_config(), ChunkMap(n_jobs) as mapper:
         placed = mapper.place(ratings)

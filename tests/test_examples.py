@@ -67,6 +67,12 @@ def the_published_algorithm_serves_newcomers_and_takes_its_time(shown):
     assert needed["closed form, all clients (default)"] < 10 < 100 < needed["SGD with biases"]
 
 
+def memory_of_a_fit_from_disk_does_not_grow(shown):
+    assert max(shown["of_disk"]) < 1.3 * min(shown["of_disk"])
+    assert shown["of_table"][-1] > 4 * shown["of_disk"][-1]
+    assert shown["streamed"].n_iter_ == 20
+
+
 CLAIMS = {
     "plot_unseen_users.py": new_users_are_served_as_if_in_training,
     "plot_grid_search_over_users.py": only_revealing_tells_settings_apart,
@@ -75,6 +81,7 @@ CLAIMS = {
     "plot_communication_against_accuracy.py": closed_form_saves_traffic,
     "plot_paper_reproduction.py": the_published_algorithm_serves_newcomers_and_takes_its_time,
     "plot_who_is_badly_served.py": few_ratings_are_served_worse,
+    "plot_larger_than_memory.py": memory_of_a_fit_from_disk_does_not_grow,
 }
 
 

@@ -9,6 +9,7 @@ from sklearn_fedrecon import FederatedReconstructionMF
 from sklearn_fedrecon._fitted import extended
 from sklearn_fedrecon._parts import build_parts
 from sklearn_fedrecon.datasets import make_ratings
+from sklearn_fedrecon.server_optimizers import SGD
 
 ITEM_ARRAYS = ("item_factors_", "item_bias_")
 USER_ARRAYS = ("user_factors_", "user_bias_", "user_variance_")
@@ -314,3 +315,15 @@ def test_all_clients_can_drop_out(table):
     model = new(client_dropout=0.9, max_iter=10, tol=None).fit(X, y)
     assert model.history_["clients"].min() == 0
     assert np.isfinite(model.predict(X)).all()
+
+
+def test_items_of_ridge_join_in_the_unit_of_the_ratings():
+    X = np.array([(user, item) for user in range(12) for item in range(10)])
+    y = 1000.0 * (1 + (X.sum(axis=1) % 5))
+    model = FederatedReconstructionMF(
+        3, reconstruction="ridge", support_query="none", warm_start=True, max_iter=1, tol=None
+    )
+    model.set_params(server_optimizer=SGD(learning_rate=0.0), random_state=0)
+    first = model.fit(X[X[:, 1] < 5], y[X[:, 1] < 5]).item_factors_.std()
+    joined = model.fit(X, y).item_factors_[5:].std()
+    assert 0.3 < joined / first < 3

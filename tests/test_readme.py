@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import benchmarks.__main__ as benchmarks
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -67,3 +69,21 @@ def test_files_that_are_named_exist():
     files += re.findall(r"examples/\w+\.py", README)
     assert files
     assert [name for name in files if not (ROOT / name).is_file()] == []
+
+
+def test_every_page_of_the_guide_is_linked():
+    links = set(re.findall(r"\]\(([^)]+)\)", README))
+    pages = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs/guide").glob("*.md")}
+    assert pages - links == {"docs/guide/index.md"}
+
+
+def test_results_are_where_the_benchmark_puts_them_and_name_their_command(tmp_path):
+    ((name, block),) = re.findall(
+        r"<!-- benchmark: (\w+) -->\n(.*?)<!-- /benchmark -->", README, re.DOTALL
+    )
+    assert name in benchmarks.NAMES
+    assert f"(`python -m benchmarks {name}`)" in block
+    copy = tmp_path / "README.md"
+    copy.write_text(README, encoding="utf-8")
+    benchmarks.put_into(copy, name, ["other results"])
+    assert copy.read_text(encoding="utf-8") == README.replace(block, "\nother results\n\n")

@@ -87,6 +87,43 @@ def test_ratings_typed_in_are_a_reconstructed_user(model):
     assert not {2, 7} & set(typed[0].tolist())
 
 
+def test_a_batch_of_ratings_typed_in_is_the_users_one_by_one(model):
+    typed = [{2: 5.0, 7: 1.0}, {}, {0: 1.0}]
+    rebuilt = [model.reconstruct_user(list(user), list(user.values())) for user in typed]
+    for users in (typed, rebuilt):
+        items, scores = model.recommend(users, 3)
+        assert items.shape == (3, 3)
+        for row, user in enumerate(typed):
+            alone = model.recommend(user, 3)
+            np.testing.assert_array_equal(items[row], alone[0])
+            np.testing.assert_array_equal(scores[row], alone[1])
+    frame = model.recommend(typed, 3, as_frame=True)
+    assert frame["user"].tolist() == [0] * 3 + [1] * 3 + [2] * 3
+    assert frame["item"].tolist() == items.ravel().tolist()
+    with pytest.raises(ValueError, match="for 0 only 6"):
+        model.recommend(typed, 7)
+
+
+@pytest.mark.parametrize("index", [[3, 4], [0, 1], range(1, 3), ["a", "b"]])
+def test_a_series_with_an_index_may_be_ratings_and_is_refused(model, index):
+    with pytest.raises(ValueError, match=r"for ratings pass a dict: series.to_dict\(\)"):
+        model.recommend(pd.Series([5, 4], index=list(index)), 2)
+
+
+@pytest.mark.parametrize(
+    "users",
+    [[[0, 1], [2, 3]], [(0, 1)], [{0, 1}], np.array([[0, 1]]), pd.DataFrame({"user": [0, 1]})],
+)
+def test_nested_users_are_refused(model, users):
+    with pytest.raises(ValueError, match="of rows: expected the ids in one list"):
+        model.recommend(users, 2)
+
+
+def test_ids_and_ratings_in_one_list_are_refused(model):
+    with pytest.raises(ValueError, match="1 dicts or Bunches and 2 ids"):
+        model.recommend([0, {2: 5.0}, 1], 2)
+
+
 def test_nobody_is_recommended_what_the_biases_say(model):
     np.testing.assert_array_equal(model.recommend({}, 8)[0], model.popular_items(8, by="bias")[0])
 
@@ -137,14 +174,13 @@ def test_every_ranking_makes_a_frame(named, call, columns):
     assert len(frame) == 2
 
 
-def test_a_column_called_score_is_kept_beside_the_scores():
-    table = pd.DataFrame(X, columns=["user", "score"])
-    frame = (
-        FederatedReconstructionMF(2, random_state=0)
-        .fit(table, Y)
-        .recommend([0, 1], 2, as_frame=True)
-    )
-    assert frame.columns.tolist() == ["user", "score", "score"]
+@pytest.mark.parametrize("names", [["user", "score"], ["score", "item"]])
+def test_a_frame_does_not_have_two_columns_of_one_name(names):
+    table = pd.DataFrame(X, columns=names)
+    model = FederatedReconstructionMF(2, random_state=0).fit(table, Y)
+    with pytest.raises(ValueError, match="two of one name: fit with other names"):
+        model.recommend([0, 1], 2, as_frame=True)
+    assert model.recommend([0, 1], 2)[0].shape == (2, 2)
 
 
 def test_popular_items_counts_ratings_by_weight(model):

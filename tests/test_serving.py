@@ -412,3 +412,12 @@ def test_who_is_forgotten_can_come_back_under_another_name(table, model):
     renamed = model.forget_users().personalize(strings, y)
     assert renamed.users_.tolist() == ["somebody"]
     np.testing.assert_allclose(renamed.user_factors_[0], model.user_factors_[5], rtol=1e-9)
+
+
+def test_serving_goes_by_the_fit_not_by_parameters_set_since(small_ratings):
+    X, y = small_ratings.data, small_ratings.target
+    model = FederatedReconstructionMF(3, reconstruction="ridge", random_state=0).fit(X, y)
+    before = model.reconstruct_user([1, 2, 3], [5, 4, 3]).factors
+    model.set_params(reconstruction="variational")
+    np.testing.assert_array_equal(model.reconstruct_user([1, 2, 3], [5, 4, 3]).factors, before)
+    assert np.isfinite(model.personalize(X, y).predict(X)).all()

@@ -168,19 +168,19 @@ def test_the_held_out_error_has_to_improve(errors, rounds, sampler, monkeypatch)
 
 
 class Learner(Script):
-    """Takes steps of a size that the user chose; ratings have a mean square of 1."""
+    """Takes steps of a size that the user chose; predicting the mean would cost 1."""
 
     learning_rate = 0.25
 
     def finish(self, total, state, context):
         aggregate, state, measured = super().finish(total, state, context)
-        return aggregate, state, {"squared_ratings": 1.0, "ratings_weight": 1.0, **measured}
+        return aggregate, state, {"baseline_error": 1.0, "baseline_weight": 1.0, **measured}
 
 
 @pytest.mark.parametrize(
     "script",
     [
-        Learner([1.0, 0.9, 0.8, 10.5, 0.7]),
+        Learner([1.0, 0.9, 0.8, 5.5, 0.7]),
         Learner([1.0, 0.9, 0.8, 0.9, np.inf, 0.7]),
         Learner([1.0, 0.9, 0.8, 0.85], round_3={"rejected": 7.0}),
         Learner([1.0, 0.9, 0.8, 0.85], round_3={"finite": False}),
@@ -200,7 +200,13 @@ def test_the_last_step_is_judged_too():
         results = run(Learner([1.0, 0.9, 0.8, 11.0]), schedule(3))
     assert len(results) == 3
     assert results[-1][0].model.global_mean == 2
-    assert run(Learner([1.0, 0.9, 0.8, 9.0]), schedule(3))[-1][0].model.global_mean == 3
+    assert run(Learner([1.0, 0.9, 0.8, 4.5]), schedule(3))[-1][0].model.global_mean == 3
+
+
+def test_a_bad_start_is_no_divergence_but_an_absurd_one_is():
+    assert len(run(Learner([20.0, 9.0, 5.0, 1.0, 1.0]), schedule(4, tol=None))) == 4
+    with pytest.warns(ConvergenceWarning, match="diverged in round 1"):
+        run(Learner([1001.0]), schedule(4))
 
 
 def test_a_few_rejected_clients_do_not_end_the_training():
@@ -213,7 +219,7 @@ def test_parts_that_solve_for_their_steps_are_not_watched():
 
 
 def test_ratings_of_zero_are_no_scale():
-    zero = {f"round_{t}": {"squared_ratings": 0.0} for t in range(5)}
+    zero = {f"round_{t}": {"baseline_error": 0.0} for t in range(5)}
     assert len(run(Learner([0.0, 1e-9, 5.0, 1.0, 1.0], **zero), schedule(4, tol=None))) == 4
 
 

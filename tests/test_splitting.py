@@ -56,8 +56,10 @@ def test_batches_are_dealt_out_in_turn():
 
 @pytest.mark.parametrize("split", [NoSplit(3, shuffle=False), BatchParitySplit(3, shuffle=False)])
 def test_limit_without_shuffling_takes_the_first(split):
-    whole = split.set_params(max_ratings=4).whole(numbered([6, 2, 4, 5]), CONTEXT)
-    assert by_client(whole) == [[0, 1, 2, 3], [6, 7], [8, 9, 10, 11], [12, 13, 14, 15]]
+    ratings = numbered([6, 2, 4, 5])
+    used = split.set_params(max_ratings=4).used(ratings, CONTEXT)
+    assert by_client(used) == [[0, 1, 2, 3], [6, 7], [8, 9, 10, 11], [12, 13, 14, 15]]
+    assert by_client(split.whole(ratings, CONTEXT)) == by_client(ratings)  # serving has no limit
 
 
 @pytest.mark.parametrize(
@@ -66,7 +68,7 @@ def test_limit_without_shuffling_takes_the_first(split):
 )
 def test_limit_with_shuffling_takes_any(split):
     ratings = numbered([20, 5])
-    kept = [by_client(split.whole(ratings, replace(CONTEXT, round=t))) for t in range(40)]
+    kept = [by_client(split.used(ratings, replace(CONTEXT, round=t))) for t in range(40)]
     assert all([len(first), len(second)] == [7, 5] for first, second in kept)
     assert {value for first, _ in kept for value in first} == set(range(20))
 

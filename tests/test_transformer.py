@@ -86,7 +86,7 @@ def test_a_row_is_transformed_alone_whoever_else_is_there(fitted, matrix):
 
 def test_a_row_without_ratings_is_the_average_user(fitted):
     user = fitted.transform(np.full((1, 60), np.nan))[0]
-    np.testing.assert_array_equal(user, fitted.estimator_.user_prior_mean_)
+    np.testing.assert_allclose(user, fitted.estimator_.user_prior_mean_, rtol=1e-6, atol=1e-9)
 
 
 def test_rows_and_columns_without_ratings_do_no_harm(matrix, fitted):

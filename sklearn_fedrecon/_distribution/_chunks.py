@@ -17,14 +17,28 @@ import numpy as np
 
 from .._types import ClientRatings, chunk_bounds
 
-CHUNK_SIZE = 196608  # ratings of the unit of parallel work
+CHUNK_SIZE = 196608  # ratings of the unit of parallel work, at most
 _MANY_ITEMS = 8192  # above it, larger chunks: each sends a sum for every item
 _SHARDS_PER_WORKER = 8  # that workers of different speed end together
 
 
-def chunk_size(n_items: int) -> int:
-    """Ratings of a chunk, for a catalogue of ``n_items``."""
-    return int(CHUNK_SIZE * max(1, n_items / _MANY_ITEMS))
+def chunk_size(n_ratings: int, n_items: int) -> int:
+    """Ratings of a chunk: even shares, as many as a power of two, that are not too large.
+
+    Parameters
+    ----------
+    n_ratings : int
+        Of the cohort.
+    n_items : int
+
+    Returns
+    -------
+    size : int
+    """
+    largest, n_chunks = CHUNK_SIZE * max(1, n_items / _MANY_ITEMS), 1
+    while n_ratings > n_chunks * largest:
+        n_chunks *= 2
+    return max(1, -(-n_ratings // n_chunks))
 
 
 @dataclass(frozen=True)
@@ -62,7 +76,7 @@ def cut(indptr: np.ndarray, n_items: int, n_workers: int) -> list[Shard]:
     shards : list of Shard
         About `_SHARDS_PER_WORKER` for each worker, unless there are fewer chunks.
     """
-    bounds = chunk_bounds(indptr, chunk_size(n_items))
+    bounds = chunk_bounds(indptr, chunk_size(int(indptr[-1]), n_items))
     n_chunks, width = len(bounds) - 1, 1
     while n_chunks > _SHARDS_PER_WORKER * n_workers * width:
         width *= 2

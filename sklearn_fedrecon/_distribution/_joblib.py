@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import fields, replace
 from itertools import chain
@@ -32,7 +33,7 @@ class Caller:
 
     def results(self, step: Callable, ratings: ClientRatings) -> Iterable:
         """Results of all chunks, in order."""
-        return map(step, ratings.chunks(chunk_size(ratings.n_items)))
+        return map(step, ratings.chunks(chunk_size(ratings.n_ratings, ratings.n_items)))
 
     def total(self, step: Callable, combine: Callable, ratings: ClientRatings) -> Any:
         """Sum of the results of all chunks."""
@@ -57,7 +58,8 @@ class JoblibWorkers(Caller):
 
     def __init__(self, n_jobs: int | None, n_workers: int, *, threads: bool):
         self._n_workers, self._threads = n_workers, threads
-        self._pool = Parallel(n_jobs=n_jobs, prefer="threads")
+        # joblib looks for results every 10 ms, which is as long as a task of threads takes.
+        self._pool = ThreadPoolExecutor(n_workers) if threads else Parallel(n_jobs=n_jobs)
         self._exit = ExitStack()
 
     def __enter__(self) -> JoblibWorkers:
@@ -89,17 +91,19 @@ class JoblibWorkers(Caller):
 
     def _run(self, task: Callable, ratings: ClientRatings, *arguments) -> list:
         """What a task makes of every shard, in order."""
-        run = delayed(task if self._threads else _with_one_blas_thread)
-        first = () if self._threads else (task,)
+        shards = cut(ratings.indptr, ratings.n_items, self._n_workers)
+        parts = [ratings.span(shard.start, shard.stop) for shard in shards]
+        if self._threads:
+            return list(self._pool.map(lambda *own: task(*own, *arguments), shards, parts))
+        run = delayed(_with_one_blas_thread)
         return self._pool(
-            run(*first, shard, ratings.span(shard.start, shard.stop), *arguments)
-            for shard in cut(ratings.indptr, ratings.n_items, self._n_workers)
+            run(task, shard, part, *arguments) for shard, part in zip(shards, parts, strict=True)
         )
 
 
 def _is_one_chunk(ratings: ClientRatings) -> bool:
     """Whether sharing would cost more than it saves."""
-    return ratings.n_ratings <= chunk_size(ratings.n_items)
+    return ratings.n_ratings <= chunk_size(ratings.n_ratings, ratings.n_items)
 
 
 def _with_one_blas_thread(task: Callable, *arguments) -> Any:

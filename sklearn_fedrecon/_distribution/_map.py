@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -31,15 +32,14 @@ class ChunkMap:
         self.n_jobs = n_jobs
 
     def __enter__(self) -> ChunkMap:
-        self._blas = single_threaded_blas()
-        self._blas.__enter__()
-        self._workers = workers(self.n_jobs)
-        self._workers.__enter__()
+        with ExitStack() as stack:
+            stack.enter_context(single_threaded_blas())
+            self._workers = stack.enter_context(workers(self.n_jobs))
+            self._exit = stack.pop_all()
         return self
 
     def __exit__(self, *exception) -> None:
-        self._workers.__exit__(*exception)
-        self._blas.__exit__(*exception)
+        self._exit.__exit__(*exception)
 
     def place(self, ratings: ClientRatings) -> Any:
         """Ratings as the workers have them, to be mapped over many times.

@@ -211,7 +211,7 @@ class RemoteWorkers(Caller):
 
 
 def _is_one_chunk(cohort) -> bool:
-    return cohort.n_ratings <= chunk_size(cohort.n_items)
+    return cohort.n_ratings <= chunk_size(cohort.n_ratings, cohort.n_items)
 
 
 def _here(cohort) -> ClientRatings:

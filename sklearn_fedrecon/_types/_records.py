@@ -136,12 +136,12 @@ class RoundReport:
         Their ratings.
     measurements : dict of str to number
         Columns of the history.
-    squared_ratings : float
-        Mean square of the ratings learned from; NaN where it was not measured.
+    baseline : float
+        Loss of predicting the global mean, or zero if that is better; NaN if not measured.
     """
 
     round: int
     clients: int
     ratings: int
     measurements: dict[str, Any] = field(default_factory=dict)
-    squared_ratings: float = float("nan")
+    baseline: float = float("nan")

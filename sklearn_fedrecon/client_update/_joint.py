@@ -133,7 +133,7 @@ class _JointSteps:
         self._scratch = np.zeros_like(self._moves)
         self.users = users.states.copy()
         self.mean_moves = np.zeros(ratings.n_clients, dtype=model.dtype)
-        self.measured = Measurements(ratings)
+        self.measured = Measurements(ratings, model.global_mean)
 
     def take(self, block: StepBlock, rate: float) -> None:
         """Take all steps of a block of clients."""

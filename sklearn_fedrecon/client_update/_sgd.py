@@ -177,7 +177,7 @@ class _FrozenUserSteps:
         self._response = squares + model.fit_bias  # of a prediction to a move by one
         self._moves = np.zeros(len(self._rows.items) + 1, dtype=model.dtype)
         self._mean_moves = np.zeros(ratings.n_clients, dtype=model.dtype)
-        self.measured = Measurements(ratings)
+        self.measured = Measurements(ratings, model.global_mean)
 
     def take(self, block: StepBlock, rate: float) -> None:
         """Take all steps of a block of clients."""

@@ -120,6 +120,9 @@ class Writer:
         meta = {
             "format": FORMAT,
             "version": VERSION,
+            "n_users": len(self._users),
+            "n_items": len(catalogue),
+            "n_ratings": int(indptr[-1]),
             "optional": optional,
             "rating_range": [float(self._low), float(self._high)],
             "merged": self._merged,

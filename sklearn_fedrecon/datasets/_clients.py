@@ -95,7 +95,7 @@ class ClientDataset:
             weights=arrays.get("weights"),
             scatter=arrays.get("scatter"),
         )
-        _check(self.path, self._ratings)
+        _check(self.path, self._ratings, meta)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -127,13 +127,13 @@ class ClientDataset:
         IndexError
             If a position is out of range.
         """
-        positions = np.asarray(positions)
+        positions = np.asarray(positions, dtype=np.intp)
         if len(positions) and not 0 <= positions.min() <= positions.max() < self.n_users:
             raise IndexError(
                 f"Positions from {positions.min()} to {positions.max()}: expected some from 0 to "
                 f"{self.n_users - 1}."
             )
-        chosen = self._ratings.take(positions.astype(np.intp))
+        chosen = self._ratings.take(positions)
         users = np.repeat(self.users[positions], chosen.lengths)
         return Bunch(
             data=id_table(users, self.items[chosen.items]),
@@ -220,15 +220,17 @@ def _mapped(path: Path, name: str) -> np.ndarray:
     return np.load(path / f"{name}.npy", mmap_mode="r").view(np.ndarray)
 
 
-def _check(path: Path, ratings: ClientRatings) -> None:
+def _check(path: Path, ratings: ClientRatings, meta: dict) -> None:
     """Refuse files that do not belong together."""
     columns = [getattr(ratings, name) for name in ("items", "values", *OPTIONAL)]
     lengths = {len(column) for column in columns if column is not None}
-    ends = ratings.indptr[0], ratings.indptr[-1]
+    sizes = {"n_users": len(ratings.clients), "n_items": ratings.n_items}
     if (
-        len(ratings.indptr) != len(ratings.clients) + 1
-        or lengths != {ends[1]}
-        or ends[0] != 0
+        any(meta[name] != size for name, size in sizes.items())
+        or lengths != {meta["n_ratings"]}
+        or len(ratings.indptr) != meta["n_users"] + 1
+        or [ratings.indptr[0], ratings.indptr[-1]] != [0, meta["n_ratings"]]
         or (ratings.lengths < 0).any()
+        or ratings.items.dtype != np.int32
     ):
         raise ValueError(f"The files of {path} do not belong together: save it again.")

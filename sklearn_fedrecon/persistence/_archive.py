@@ -1,7 +1,7 @@
 """Arrays in a file that is written whole or not at all, and not believed when read.
 
-Needs NumPy only. An archive is an uncompressed ``.npz`` whose member ``checksum`` is the
-SHA-256 of all others.
+Needs NumPy only. An archive is an uncompressed ``.npz`` with a comment at its end: the SHA-256,
+in hexadecimal, of every byte of the file before it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ import os
 import secrets
 import zipfile
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
-CHECKSUM = "checksum"
+_DIGEST_SIZE = 64  # characters
+_PIECE = 1 << 20  # bytes that are read at once
 
 
 def write_archive(path: str | os.PathLike, arrays: dict[str, np.ndarray]) -> None:
@@ -29,17 +31,30 @@ def write_archive(path: str | os.PathLike, arrays: dict[str, np.ndarray]) -> Non
     path : str or path-like
     arrays : dict of str to ndarray
         Of any type that is not object.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder is not there.
     """
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"There is no folder {os.fspath(path.parent)!r} to save {path.name!r} in: make it "
+            "first."
+        )
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    members = arrays | {CHECKSUM: _digest(arrays)}
     try:
-        with open(temporary, "xb") as file:
+        with open(temporary, "x+b") as file:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                for name, array in members.items():
+                for name, array in arrays.items():
                     entry = zipfile.ZipInfo(f"{name}.npy")  # dated 1980, like numpy.savez
                     with archive.open(entry, "w", force_zip64=True) as member:
                         np.lib.format.write_array(member, array, allow_pickle=False)
+                archive.comment = bytes(_DIGEST_SIZE)
+            digest = _digest(file)
+            file.seek(-_DIGEST_SIZE, os.SEEK_END)
+            file.write(digest)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -65,18 +80,17 @@ def read_archive(path: str | os.PathLike) -> dict[str, np.ndarray]:
         If the file is no such archive, or is not the one that was written.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            arrays = {_name(entry): _array(archive, entry) for entry in archive.infolist()}
-            repeated = len(archive.infolist()) - len(arrays)
+        with open(path, "rb") as file:
+            _check_digest(file)
+            with zipfile.ZipFile(file) as archive:
+                arrays = {_name(entry): _array(archive, entry) for entry in archive.infolist()}
+                repeated = len(archive.infolist()) - len(arrays)
     except FileNotFoundError:
         raise
     except Exception as error:  # whatever zipfile and NumPy make of bytes that are not theirs
         raise damaged(path, f"{type(error).__name__}: {error}") from error
     if repeated:
         raise damaged(path, "it has several members of one name")
-    stored = arrays.pop(CHECKSUM, None)
-    if stored is None or not np.array_equal(stored, _digest(arrays)):
-        raise damaged(path, "its contents do not match its checksum")
     return arrays
 
 
@@ -113,14 +127,23 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
     return array.reshape(shape, order="F" if by_column else "C").copy(order="K")
 
 
-def _digest(arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """SHA-256 of names, types, shapes and bytes, shape (32,)."""
+def _check_digest(file: BinaryIO) -> None:
+    """Refuse a file that does not end in the SHA-256 of what is before."""
+    digest = _digest(file)
+    if file.read() != digest:
+        raise ValueError("its contents do not match its checksum")
+
+
+def _digest(file: BinaryIO) -> bytes:
+    """SHA-256 of all but the checksum itself, which is left to be read, 64 characters."""
+    left = max(0, file.seek(0, os.SEEK_END) - _DIGEST_SIZE)
+    file.seek(0)
     total = hashlib.sha256()
-    for name in sorted(arrays):
-        array = arrays[name]
-        total.update(repr((name, array.dtype.str, array.shape)).encode())
-        total.update(np.ascontiguousarray(array).tobytes())
-    return np.frombuffer(total.digest(), np.uint8)
+    while left:
+        piece = file.read(min(left, _PIECE))
+        total.update(piece)
+        left -= len(piece)
+    return total.hexdigest().encode()
 
 
 def _flush_folder(folder: Path) -> None:

@@ -47,6 +47,8 @@ def save_model(estimator, path, *, users=False) -> None:
     ------
     sklearn.exceptions.NotFittedError
         If the estimator is not fitted.
+    FileNotFoundError
+        If the folder is not there.
     TypeError
         If a parameter or an id is of a kind that cannot be written without pickle.
 
@@ -110,9 +112,10 @@ def save_model(estimator, path, *, users=False) -> None:
 def load_model(path) -> FederatedReconstructionMF:
     """Load what `save_model` wrote.
 
-    Nothing in a file is run, and a file that was cut off, damaged or changed without care
-    is refused. The checksum does not tell who wrote it: somebody who can change the file
-    can make another checksum.
+    Nothing in a file is run. A file ends in the SHA-256 of all bytes before it, so one that
+    was cut off, added to or changed in any bit is refused. The checksum does not tell who
+    wrote it: somebody who can change the file can make another checksum. What was changed in
+    that way is refused where shapes, types or ranges do not fit together, and only there.
 
     Parameters
     ----------
@@ -189,13 +192,15 @@ def _restored(arrays: dict[str, np.ndarray], about: dict[str, Any]) -> Federated
     items = _index(ids["items"], "item")
     state = restored_state(arrays, "", len(items))
     trained = restored_state(arrays, _TRAINED, len(items))
+    parts = build_parts(estimator)
     for restored in (state, trained):
-        _check_optimizer(estimator, restored)
+        _check_optimizer(parts.server_optimizer, restored)
     history = {name: arrays[f"{_HISTORY}{name}"] for name in about["history"]}
     estimator._set(estimator._server_attributes(state, items))
     estimator._set(
         {
             "_trained": trained,
+            "_parts": parts,
             "history_": history,
             "n_iter_": len(history["round"]),
             "n_features_in_": int(about["n_features_in"]),
@@ -220,9 +225,9 @@ def _index(ids: np.ndarray, name: str) -> IdIndex:
     return IdIndex(checked, name)
 
 
-def _check_optimizer(estimator, state: ServerState) -> None:
+def _check_optimizer(optimizer, state: ServerState) -> None:
     """Refuse memory of the optimizer that does not fit it."""
-    expected = build_parts(estimator).server_optimizer.init(state.model)
+    expected = optimizer.init(state.model)
     if expected.keys() != state.optimizer.keys():
         raise ValueError(f"the optimizer remembers {sorted(state.optimizer)}")
     for name, value in state.optimizer.items():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from numbers import Real
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from .._compat import Interval
 from .._types import RoundContext, ServerModel
 
 _FLOOR = 1e-8  # relative; keeps constant ratings and single users finite
@@ -31,7 +33,7 @@ class NaturalGradient(BaseEstimator):
     Parameters
     ----------
     step_size : float, default=0.3
-        ``rho`` of the first round with a sampled cohort; later ``step_size * (1 + t /
+        In (0, 1]: ``rho`` of the first round with a sampled cohort; later ``step_size * (1 + t /
         step_delay) ** -step_decay``, where ``t`` counts the cohorts of the present rate
         that everything seen so far amounts to.
     step_delay : float, default=10.0
@@ -47,6 +49,11 @@ class NaturalGradient(BaseEstimator):
     """
 
     needs = ("sufficient statistics",)
+    _parameter_constraints = {  # noqa: RUF012
+        "step_size": [Interval(Real, 0, 1, closed="right")],
+        "step_delay": [Interval(Real, 0, None, closed="neither")],
+        "step_decay": [Interval(Real, 0, 1, closed="both")],
+    }
 
     def __init__(self, step_size: float = 0.3, step_delay: float = 10.0, step_decay: float = 0.7):
         self.step_size = step_size
