@@ -103,6 +103,16 @@ def _status(name: str) -> int:
     return int(line.split()[1]) * 1024
 
 
+def busy_seconds() -> float:
+    """CPU seconds that all programs of this machine have used; NaN where nobody knows."""
+    try:
+        with open("/proc/stat", encoding="ascii") as lines:
+            ticks = list(map(int, lines.readline().split()[1:9]))
+    except OSError:
+        return float("nan")
+    return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")  # less idle, waiting
+
+
 def warn_if_busy() -> None:
     """Say so where other programs compete for the processor."""
     load = os.getloadavg()[0]

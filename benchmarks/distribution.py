@@ -102,7 +102,7 @@ def seconds(options, engines: dict) -> Table:
                 }
                 timings = alternate(rounds, repeats)
             walls = [timing.wall_median for timing in timings.values()]
-            result.rows.append([name, ratings.n_ratings, ratings.n_items, k, *walls])
+            result.rows.append([name, ratings.n_ratings, int(ratings.n_items), k, *walls])
     result.notes.append("placing the ratings is not counted; the bits are the same: see tests")
     return result
 

@@ -11,13 +11,11 @@ import sys
 
 import numpy as np
 
-SENT = "items item_factors item_bias item_variance global_mean noise_variance user_prior_mean"
-
 
 def load(path):
     """What the server sent."""
     with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in [*SENT.split(), "user_prior_variance"]}
+        return {name: file[name] for name in file.files if "." not in name}
 
 
 def reconstruct(sent, items, ratings):
@@ -33,9 +31,14 @@ def reconstruct(sent, items, ratings):
     return np.linalg.solve(system, right)
 
 
-def predict(sent, user):
-    """Predicted rating of every item."""
+def score(sent, user):
+    """What to rank every item by."""
     return sent["global_mean"] + sent["item_bias"] + design(sent) @ user
+
+
+def predict(sent, user):
+    """Predicted rating of every item, within the scale where one was declared."""
+    return np.clip(score(sent, user), *sent.get("rating_scale", (-np.inf, np.inf)))
 
 
 def design(sent):
@@ -48,8 +51,8 @@ def design(sent):
 if __name__ == "__main__":
     sent, pairs = load(sys.argv[1]), [pair.rpartition("=") for pair in sys.argv[2:]]
     own = {sent["items"].dtype.type(item): float(rating) for item, _, rating in pairs}
-    scores = predict(sent, reconstruct(sent, own.keys(), list(own.values())))
-    for best in np.argsort(-scores)[:10]:
-        print(
-            f"{sent['items'][best]}  {scores[best]:.2f}{'  rated' * (sent['items'][best] in own)}"
-        )
+    user = reconstruct(sent, own.keys(), list(own.values()))
+    ratings = predict(sent, user)
+    for best in np.argsort(-score(sent, user), kind="stable")[:10]:
+        known = "  rated" if sent["items"][best] in own else ""
+        print(f"{sent['items'][best]}  {ratings[best]:.2f}{known}")

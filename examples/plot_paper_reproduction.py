@@ -95,9 +95,10 @@ STEPS = (0, 1, 2, 5, 10, 20, 50, 100, 200)
 
 
 def serve_by(n_steps):
-    """Error where a user takes so many steps."""
+    """Error where a user takes so many steps; a round at no rate leaves the items alone."""
     steps = SGDReconstruction(n_epochs=max(STEPS), max_steps=n_steps, learning_rate=0.05)
-    return error(copy.copy(model).set_params(reconstruction=steps))
+    other = copy.copy(model).set_params(reconstruction=steps, max_iter=1)
+    return error(other.set_params(client_update__learning_rate=1e-12).fit(X[~new], y[~new]))
 
 
 by_steps = dict(zip(STEPS, map(serve_by, STEPS), strict=True))
@@ -157,7 +158,7 @@ to_target = {
     )[1],
     "closed form, all clients (default)": train(closed_form, ~new, everybody)[1],
 }
-ax = show(to_target, "The closed form needs a thirtieth of the rounds")
+ax = show(to_target, "The closed form needs less than a fortieth of the rounds")
 ax.axhline(TARGET, color="grey", ls=":")
 
 
@@ -171,4 +172,4 @@ for name, rounds in needed.items():
     print(f"{name:<36}{rounds:4d} rounds to RMSE {TARGET:.2f}")
 
 descent, closed = list(needed.values())[:2], list(needed.values())[2:]
-assert min(descent) >= 30 * max(closed)
+assert min(descent) >= 40 * max(closed)

@@ -153,26 +153,16 @@ class PaddedGroup:
         self._table, self._width, self._targets = table, table.shape[1], targets[self.ratings]
         lengths = np.diff(indptr)
         self.blocks = self._cut(lengths)
-        padded = np.repeat(
-            [block.shape[1] for block in self.blocks], [block.shape[0] for block in self.blocks]
-        )
+        n_clients, longest = np.array([block.shape for block in self.blocks]).T
+        padded = np.repeat(longest, n_clients)
         begins = np.cumsum(padded) - padded
-        self._size = int(padded.sum())
         self._places = np.arange(len(self._targets))
         self._places += np.repeat(begins - (indptr[:-1] - indptr[0]), lengths)
-        items = ratings.items[self.ratings]
-        self._items = self._pad(items.astype(np.intp), fill=len(table) - 1)
+        self._size = self.blocks[-1].places.stop
+        items = ratings.items[self.ratings].astype(np.intp)
+        self._items = self._pad(items, fill=len(table) - 1)
         self._weights = None if ratings.weights is None else ratings.weights[self.ratings]
-        longest = max((block.places.stop - block.places.start for block in self.blocks), default=0)
-        buffer = np.empty((longest, self._width), dtype=table.dtype)
-        self._views = [
-            (
-                block,
-                self._items[block.places].reshape(block.shape),
-                buffer[: block.shape[0] * block.shape[1]].reshape(*block.shape, self._width),
-            )
-            for block in self.blocks
-        ]
+        self._buffer = np.empty((max(n_clients * longest), self._width), dtype=table.dtype)
 
     def _cut(self, lengths: np.ndarray) -> list[Block]:
         """Blocks of the clients of the group, in their order."""
@@ -212,8 +202,8 @@ class PaddedGroup:
         systems = np.empty(shape, dtype=self._table.dtype)
         targets = self._pad(self._targets)
         roots = None if self._weights is None else self._pad(np.sqrt(self._weights))
-        for block, items, x in self._views:
-            self._table.take(items, 0, x, "clip")
+        for block in self.blocks:
+            x = self._rows(block)
             x[:, :, -1] = targets[block.places].reshape(block.shape)
             if roots is not None:
                 x *= roots[block.places].reshape(*block.shape, 1)
@@ -223,21 +213,16 @@ class PaddedGroup:
     def residuals(self, states: np.ndarray) -> np.ndarray:
         """``y - x . z`` of the group's ratings, shape (n_ratings,)."""
         predictions = np.empty(self._size, dtype=self._table.dtype)
-        operands = [
-            (
-                items,
-                x,
-                x[:, :, :-1],
-                states[block.clients, :, None],
-                predictions[block.places].reshape(*block.shape, 1),
-            )
-            for block, items, x in self._views
-        ]
-        take, matmul = self._table.take, np.matmul
-        for items, x, rows, z, out in operands:
-            take(items, 0, x, "clip")
-            matmul(rows, z, out)
-        return self._targets - predictions.take(self._places)
+        for block in self.blocks:
+            out = predictions[block.places].reshape(*block.shape, 1)
+            np.matmul(self._rows(block)[:, :, :-1], states[block.clients, :, None], out=out)
+        return self._targets - np.take(predictions, self._places)
+
+    def _rows(self, block: Block) -> np.ndarray:
+        """Rows of a block's ratings, (n_block, longest, d + 1); overwritten by the next."""
+        items = self._items[block.places].reshape(block.shape)
+        out = self._buffer[: items.size].reshape(*block.shape, self._width)
+        return np.take(self._table, items, axis=0, out=out, mode="clip")
 
 
 def _multiply(x: np.ndarray, n_pieces: int, out: np.ndarray) -> None:

@@ -109,7 +109,7 @@ class FederatedReconstructionMF(
         Continue from the last fit, for ``max_iter`` further rounds. Two fits of 5 rounds
         then are one of 10, to the bit.
     dtype : {"float32", "float64"}, default="float32"
-        Type of the arithmetic. Long sums are in float64 either way.
+        Type of the arithmetic. Sums of chunks of clients are added up in float64.
     n_jobs : int, default=None
         Workers that share the clients of a round: threads, unless a joblib backend is
         chosen. The result does not depend on it.

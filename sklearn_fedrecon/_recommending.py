@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from numbers import Integral
 from typing import Any
@@ -13,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._encoding import check_ids
 from ._optional import as_frame as to_frame
+from ._several_users import are_typed_in, labels, refuse_labelled, refuse_nested
 
 
 class RecommendingMixin:
@@ -202,31 +202,19 @@ class RecommendingMixin:
         """Whether ids of several users are meant, not one user."""
         if isinstance(user, tuple):  # which can be an id
             return self._user_index.kind != "objects of type tuple"
-        _refuse_labelled(user)
+        refuse_labelled(user)
         return isinstance(user, list) or np.ndim(getattr(user, "__array__", lambda: 0)()) > 0
 
     def _each_user(self, users) -> Iterator[tuple[np.ndarray, Any, np.ndarray]]:
         """Factors, bias and rated items of several users, one after the other."""
         if len(users) == 0:
             raise ValueError("user is an empty list: expected one user at least.")
-        self._refuse_nested(users)
-        if _are_typed_in(users):
+        refuse_nested(users, self._user_index.kind)
+        if are_typed_in(users):
             yield from map(self._user_for_serving, users)
             return
         for index in self._user_index.encode_known(check_ids(users, "user")):
             yield self._known_for_serving(index)
-
-    def _refuse_nested(self, users) -> None:
-        """Refuse what is neither one user nor a row of users."""
-        kinds = (list, set, np.ndarray)
-        if self._user_index.kind != "objects of type tuple":
-            kinds += (tuple,)
-        one_row = isinstance(users, list | tuple) or np.ndim(users) == 1
-        if not one_row or any(isinstance(user, kinds) for user in users):
-            raise ValueError(
-                f"user is a {type(users).__name__} of rows: expected the ids in one list, or, "
-                "for ratings typed in, a list with a dict {item: rating} for each user."
-            )
 
     def _user_for_serving(self, user) -> tuple[np.ndarray, Any, np.ndarray]:
         """Factors, bias and rated items of one user, of whatever kind."""
@@ -252,7 +240,7 @@ class RecommendingMixin:
         lengths = np.array([len(items) for items, _ in ranked])
         if (lengths < n).any():
             shortest = lengths.argmin()
-            whom = _labels(users).tolist()[shortest]
+            whom = labels(users).tolist()[shortest]
             raise ValueError(
                 f"n={n}, but for {np.count_nonzero(lengths < n)} of {len(lengths)} users fewer "
                 f"items are left, for {whom!r} only {lengths[shortest]}: lower n to that, or "
@@ -283,37 +271,8 @@ class RecommendingMixin:
         columns = [(item_name, items), ("score", scores)]
         if users is not None:
             lengths = [len(items) for items, _ in ranked]
-            columns.insert(0, (user_name, np.repeat(_labels(users), lengths)))
+            columns.insert(0, (user_name, np.repeat(labels(users), lengths)))
         return _frame(columns)
-
-
-def _refuse_labelled(user) -> None:
-    """Refuse a pandas.Series whose index may be the items, and its values ratings."""
-    pandas = sys.modules.get("pandas")
-    if pandas is None or not isinstance(user, pandas.Series):
-        return
-    index = user.index
-    if not isinstance(index, pandas.RangeIndex) or (index.start, index.step) != (0, 1):
-        raise ValueError(
-            "user is a Series with an index of its own, which may be ratings by item or ids of "
-            "users: for ratings pass a dict: series.to_dict(), for ids series.to_list()."
-        )
-
-
-def _are_typed_in(users) -> bool:
-    """Whether several users are given by ratings or factors; some of them is refused."""
-    typed = sum(isinstance(user, Mapping) for user in users)
-    if 0 < typed < len(users):
-        raise ValueError(
-            f"user holds {typed} dicts or Bunches and {len(users) - typed} ids: expected only "
-            "ids, or only users given by ratings. Call recommend once for each kind."
-        )
-    return typed > 0
-
-
-def _labels(users) -> np.ndarray:
-    """Ids of several users, or their places where they have none."""
-    return np.arange(len(users)) if _are_typed_in(users) else check_ids(users, "user")
 
 
 def _frame(columns: list[tuple[str, np.ndarray]]):

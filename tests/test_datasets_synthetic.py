@@ -239,7 +239,7 @@ def test_description_names_the_size_and_the_scale():
 
 def test_as_frame_without_pandas(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ImportError, match=r"sklearn-fedrecon\[pandas\]"):
+    with pytest.raises(ImportError, match=r"pip install pandas.*\[pandas\]"):
         make_ratings(**SMALL, as_frame=True)
 
 

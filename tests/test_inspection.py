@@ -281,6 +281,53 @@ def test_items_stand_at_their_scaled_components(model):
     assert display.ax_.get_ylabel() == "component 0"
 
 
+def boxes(texts):
+    return [text.get_window_extent() for text in texts]
+
+
+@pytest.mark.parametrize("layout", [None, "constrained"])
+def test_names_do_not_overlap_and_stay_inside_the_figure(model, layout):
+    _, ax = pyplot.subplots(layout=layout)
+    names = {item: f"The long title of film {item} (2001)" for item in range(60)}
+    display = ItemMapDisplay.from_estimator(model, labels=names, n_labels=60, ax=ax)
+    display.figure_.canvas.draw()
+    named = boxes(display.texts_)
+    assert 5 < len(named) < 60
+    assert not any(a.overlaps(b) for i, a in enumerate(named) for b in named[:i])
+    assert all(box.x1 <= display.figure_.bbox.x1 for box in named)
+    middle = np.mean(ax.get_xlim())
+    for text in display.texts_:
+        assert text.get_ha() == ("right" if text.xy[0] > middle else "left")
+
+
+def test_a_name_without_room_is_one_that_overlaps_a_farther_one(model):
+    display = ItemMapDisplay.from_estimator(model, n_labels=60)
+    shown = [text.get_text() for text in display.texts_]
+    distances = np.linalg.norm(display.positions, axis=1)
+    left_out = [i for i in range(len(display.items)) if str(display.items[i]) not in shown]
+    assert left_out
+    middle = np.mean(display.ax_.get_xlim())
+    for place in left_out:
+        x, y = display.positions[place]
+        away = (-3 if x > middle else 3, 2)
+        again = display.ax_.annotate(
+            str(display.items[place]),
+            (x, y),
+            xytext=away,
+            textcoords="offset points",
+            size=8,
+            ha="right" if x > middle else "left",
+        )
+        box = again.get_window_extent()
+        farther = [t for t in display.texts_ if np.hypot(*t.xy) >= distances[place] - 1e-6]
+        assert box.count_overlaps(boxes(farther)) > 0
+
+
+def test_the_side_of_names_can_be_set(model):
+    display = ItemMapDisplay.from_estimator(model, text_kwargs={"horizontalalignment": "center"})
+    assert {text.get_ha() for text in display.texts_} == {"center"}
+
+
 def test_the_farthest_items_are_named(model):
     names = {item: f"film {item}" for item in range(30)}
     display = ItemMapDisplay.from_estimator(model, labels=names, n_labels=7)

@@ -60,6 +60,7 @@ OF_THE_ESTIMATOR = {
     "_reading",
     "_recommending",
     "_serving",
+    "_several_users",
     "_training",
 }
 EVERYTHING = SHARED | PARTS | OF_THE_ESTIMATOR

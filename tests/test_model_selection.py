@@ -872,6 +872,9 @@ def test_marks_equal_their_definitions(table):
         assert result["mae"][row] == pytest.approx(np.mean(np.abs(errors)))
         assert result["rating_accuracy"][row] == pytest.approx(np.mean(np.abs(errors) <= 0.5))
         assert result["rmse_by_clients"][row] == pytest.approx(np.mean(per_user))
+        for share in (0.1, 0.5, 0.9):
+            expected = np.quantile(per_user, share)
+            assert result[f"rmse_quantile_{share}"][row] == pytest.approx(expected)
 
 
 def test_evaluation_is_a_matter_of_seed_and_leaves_the_estimator_alone(table):
@@ -930,6 +933,12 @@ def test_ranking_marks_equal_those_of_recommend(structured, name):
         marks.append([gains @ discounts / ideal, gains.sum() / len(relevant), gains.any()])
     got = [result[mark][-1] for mark in ("ndcg", "recall", "hit_rate")]
     np.testing.assert_allclose(got, np.mean(marks, axis=0))
+    given = set()
+    for user in np.unique(query[:, 0]).tolist():
+        is_known = user in model.users_.tolist()
+        best = model.recommend(user if is_known else {}, n=5)[0]
+        given |= set(best.tolist())
+    assert result["coverage"][-1] == pytest.approx(len(given) / len(model.items_))
 
 
 def test_an_item_that_is_rated_again_is_no_discovery(structured):
@@ -945,6 +954,15 @@ def test_an_item_that_is_rated_again_is_no_discovery(structured):
     assert with_repeats["n_test"][0] == without["n_test"][0] + 200
     for mark in ("ndcg", "recall", "hit_rate"):
         assert with_repeats[mark] == without[mark]
+
+
+def test_coverage_does_not_depend_on_how_many_users_are_graded_at_once(structured, monkeypatch):
+    options = {"protocols": "warm", "relevant_rating": 4.0, "k": 3}
+    arguments = (factorization(), structured.data, structured.target)
+    together = evaluate(*arguments, **options)["coverage"]
+    monkeypatch.setattr("sklearn_fedrecon.model_selection._grading._BLOCK", 7)
+    np.testing.assert_allclose(evaluate(*arguments, **options)["coverage"], together)
+    assert 0 < together[-1] < 1
 
 
 def test_ranking_of_the_global_mean_is_chance(structured):

@@ -367,7 +367,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(model, path, monkeyp
 
 
 def test_a_missing_folder_is_named(model, tmp_path):
-    with pytest.raises(FileNotFoundError, match="There is no folder '.*nowhere' to save 'm.npz'"):
+    with pytest.raises(FileNotFoundError, match=r"There is no folder '.*nowhere' to save"):
         save_model(model, tmp_path / "nowhere" / "m.npz")
 
 
@@ -435,8 +435,23 @@ def test_a_device_with_numpy_alone_serves_its_user_alike(
     user = device["reconstruct"](sent, own.keys(), list(own.values()))
     items, scores = model.recommend(own, len(model.items_), exclude=None)
     expected = dict(zip(items.tolist(), scores, strict=True))
-    found = dict(zip(sent["items"].tolist(), device["predict"](sent, user), strict=True))
+    found = dict(zip(sent["items"].tolist(), device["score"](sent, user), strict=True))
     assert found == pytest.approx(expected, rel=1e-10)
+    same(device["predict"](sent, user), device["score"](sent, user))
+
+
+def test_a_device_predicts_within_the_scale_like_the_model(small_ratings, path, device):
+    model = fitted(small_ratings, dtype="float64", rating_scale=(1, 5), max_iter=10)
+    extreme = {item: 5.0 for item in np.argsort(-model.item_bias_)[:30].tolist()}
+    save_model(model, path)
+    sent = device["load"](path)
+    user = device["reconstruct"](sent, extreme.keys(), list(extreme.values()))
+    table = np.column_stack([np.full(30, 7), list(extreme)])
+    served = model.personalize(table, list(extreme.values()))
+    expected = served.predict(np.column_stack([np.full(len(model.items_), 7), model.items_]))
+    found = device["predict"](sent, user)
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+    assert device["score"](sent, user).max() > found.max() == 5
 
 
 def test_the_device_uses_a_short_program_and_nothing_else(model, path):
@@ -496,3 +511,12 @@ def test_skops_round_trip(model, small_ratings):
     loaded = skops.loads(content, trusted=trusted)
     same(loaded.predict(small_ratings.data), model.predict(small_ratings.data))
     same(loaded.recommend({3: 5.0}, 4)[0], model.recommend({3: 5.0}, 4)[0])
+
+
+def test_parts_changed_since_the_fit_are_not_saved(tmp_path):
+    X = np.array([(user, item) for user in range(6) for item in range(5)])
+    model = FederatedReconstructionMF(2, random_state=0).fit(X, X.sum(axis=1) % 5)
+    model.set_params(reconstruction="ridge")
+    with pytest.raises(ValueError, match="changed since the fit.*VariationalReconstruction"):
+        save_model(model, tmp_path / "model.npz")
+    assert not list(tmp_path.iterdir())

@@ -3,6 +3,8 @@
 import numpy as np
 from sklearn.utils import Bunch
 
+from .._optional import optional_module
+
 FEATURE_NAMES = ["user", "item"]
 TARGET_NAMES = ["rating"]
 
@@ -68,17 +70,11 @@ def id_table(users, items):
 
 def _frame(users, items, ratings, timestamps):
     """The ratings as a pandas.DataFrame with columns user, item, rating and timestamp."""
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise ImportError(
-            "as_frame=True needs pandas, which is not installed: "
-            'pip install "sklearn-fedrecon[pandas]", or use as_frame=False.'
-        ) from error
+    pandas = optional_module("pandas", "pandas", "as_frame=True")
     columns = {"user": users, "item": items, "rating": ratings}
     if timestamps is not None:
         columns["timestamp"] = timestamps
-    return pd.DataFrame(columns)
+    return pandas.DataFrame(columns)
 
 
 def factor_products(user_factors, item_factors, users, items):

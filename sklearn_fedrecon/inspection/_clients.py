@@ -44,6 +44,13 @@ class ClientErrorDisplay(AxesMixin):
     --------
     sklearn_fedrecon.metrics.aggregate : The same in numbers.
 
+    Notes
+    -----
+    The error of a client with few held-out ratings is an estimate from few: it scatters more,
+    and its median is lower. Such clients are among the best and the worst more often than
+    their share even where all are served alike. To compare groups of clients, take one error
+    over all ratings of each group, or draw the same errors in shuffled order beside this.
+
     Examples
     --------
     >>> from sklearn.model_selection import train_test_split

@@ -26,7 +26,8 @@ class ItemMapDisplay(AxesMixin):
     labels : list of str
         A name for every item.
     n_labels : int, default=20
-        Number of items to name, those farthest from the centre.
+        Number of items to name at most, those farthest from the centre. A name that would
+        overlap one of an item farther out is left out.
     components : tuple of (int, int), default=(0, 1)
         Which components these are, for the axes.
 
@@ -92,7 +93,7 @@ class ItemMapDisplay(AxesMixin):
         labels : dict of item id to str, default=None
             Names of items. None: their ids.
         n_labels : int, default=20
-            Number of items to name, those farthest from the centre.
+            Number of items to name at most, those farthest from the centre.
         ax : matplotlib Axes, default=None
             Axes to draw on. None: new ones.
         scatter_kwargs : dict, default=None
@@ -141,7 +142,7 @@ class ItemMapDisplay(AxesMixin):
         ax : matplotlib Axes, default=None
             Axes to draw on. None: new ones.
         n_labels : int, default=None
-            Number of items to name. None: the one stored.
+            Number of items to name at most. None: the one stored.
         scatter_kwargs : dict, default=None
             Keywords for ``matplotlib.pyplot.scatter``.
         text_kwargs : dict, default=None
@@ -155,14 +156,27 @@ class ItemMapDisplay(AxesMixin):
         ax = self._use_axes(ax)
         points = style({"s": 12, "alpha": 0.6, "linewidth": 0}, scatter_kwargs)
         self.scatter_ = ax.scatter(*self.positions.T, **points)
-        text = style({"xytext": (3, 2), "textcoords": "offset points", "size": 8}, text_kwargs)
-        n_labels = self.n_labels if n_labels is None else n_labels
-        farthest = np.argsort(-np.linalg.norm(self.positions, axis=1), kind="stable")[:n_labels]
-        self.texts_ = [
-            ax.annotate(self.labels[place], self.positions[place], **text) for place in farthest
-        ]
         ax.axhline(0, color="grey", linewidth=0.5, zorder=0)
         ax.axvline(0, color="grey", linewidth=0.5, zorder=0)
         first, second = self.components
         ax.set(xlabel=f"component {first}", ylabel=f"component {second}")
+        self._name_farthest(self.n_labels if n_labels is None else n_labels, text_kwargs)
         return self
+
+    def _name_farthest(self, n_labels: int, text_kwargs: dict | None) -> None:
+        """Write the names that have room, those of the farthest items first."""
+        self.figure_.draw_without_rendering()  # sizes are known after the layout only
+        middle = sum(self.ax_.get_xlim()) / 2
+        farthest = np.argsort(-np.linalg.norm(self.positions, axis=1), kind="stable")[:n_labels]
+        self.texts_, taken = [], []
+        for place in farthest:
+            right = self.positions[place, 0] > middle
+            side = {"ha": "right", "xytext": (-3, 2)} if right else {"xytext": (3, 2)}
+            text = style({"textcoords": "offset points", "size": 8} | side, text_kwargs)
+            name = self.ax_.annotate(self.labels[place], self.positions[place], **text)
+            box = name.get_window_extent()
+            if box.count_overlaps(taken):
+                name.remove()
+            else:
+                self.texts_.append(name)
+                taken.append(box)

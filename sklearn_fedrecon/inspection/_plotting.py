@@ -12,6 +12,7 @@ _SHORT = {
     "ls": "linestyle",
     "ms": "markersize",
     "fc": "facecolor",
+    "horizontalalignment": "ha",
 }
 
 

@@ -153,11 +153,28 @@ def coverage_at_k(scores, seen, *, k=10) -> float:
     >>> coverage_at_k([[3.0, 2.0, 1.0, 0.0], [3.0, 2.0, 1.0, 0.0]], seen=None, k=1)
     0.25
     """
+    return float(np.mean(1 - missed_at_k(scores, seen, k)))
+
+
+def missed_at_k(scores, seen, k: int) -> np.ndarray:
+    """Probability of every item to be recommended to no client.
+
+    Parameters
+    ----------
+    scores : array-like of shape (n_clients, n_items)
+    seen : {array-like, sparse matrix} of shape (n_clients, n_items) or None
+    k : int
+
+    Returns
+    -------
+    missed : ndarray of shape (n_items,)
+        That of many clients is the product over groups of them.
+    """
     scores, _, seen = _check_ranking(scores, None, seen, k)
     missed = np.ones(scores.shape[1])
     for values, _, candidates in _candidates(scores, None, seen):
         missed[candidates] *= 1 - _inclusion(values, k)
-    return float(np.mean(1 - missed))
+    return missed
 
 
 def _ndcg(scores: np.ndarray, gains: np.ndarray, k: int) -> float:

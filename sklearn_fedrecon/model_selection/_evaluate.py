@@ -78,8 +78,10 @@ def evaluate(
         it as it is. ``protocol``, ``model``, ``n_train`` and ``n_test`` (ratings),
         ``n_test_users``, ``n_unknown_users`` (those of which the model was shown nothing),
         ``rmse``, ``mae``, ``rating_accuracy``, ``rmse_by_clients`` (mean of the users'
-        RMSE) and, where asked for, ``ndcg``, ``recall`` and ``hit_rate`` at ``k`` (NaN
-        where no item is relevant).
+        RMSE), ``rmse_quantile_0.1``, ``rmse_quantile_0.5`` and ``rmse_quantile_0.9`` (over
+        the users) and, where asked for, ``ndcg``, ``recall`` and ``hit_rate`` at ``k`` (NaN
+        where no item is relevant) and ``coverage``: the share of the catalogue that is
+        among the ``k`` items of any test user. It grows with ``n_test_users``.
 
     See Also
     --------

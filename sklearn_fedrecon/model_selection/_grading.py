@@ -15,11 +15,13 @@ from ..metrics import (
     recall_at_k,
     rmse,
 )
+from ..metrics._ranking import missed_at_k
 from ._columns import distinct_ids, take_rows
 from ._pairs import RatedPairs
 from ._protocols import Protocol
 
 _BLOCK = 256  # users whose scores of the whole catalogue are held at once
+_QUANTILES = (0.1, 0.5, 0.9)
 _RANKING = {"ndcg": ndcg_at_k, "recall": recall_at_k, "hit_rate": hit_rate_at_k}
 
 
@@ -82,7 +84,7 @@ def grade(model, X, y, pairs: RatedPairs, held_out: Protocol) -> dict:
     query = np.flatnonzero(held_out.query)
     users, y_true, y_pred = pairs.users[query], y[query], model.predict(take_rows(X, query))
     shown = np.unique(pairs.users[held_out.shown])
-    by_client = aggregate(rmse, y_true, y_pred, users, quantiles=())
+    by_client = aggregate(rmse, y_true, y_pred, users, quantiles=_QUANTILES)
     return {
         "n_train": int(np.count_nonzero(held_out.train)),
         "n_test": len(query),
@@ -92,6 +94,7 @@ def grade(model, X, y, pairs: RatedPairs, held_out: Protocol) -> dict:
         "mae": mae(y_true, y_pred),
         "rating_accuracy": rating_accuracy(y_true, y_pred),
         "rmse_by_clients": by_client["by_clients"],
+        **{f"rmse_quantile_{q}": by_client[f"quantile_{q}"] for q in _QUANTILES},
     }
 
 
@@ -127,12 +130,15 @@ def grade_ranking(model, y, pairs: RatedPairs, held_out: Protocol, relevant_rati
     seen, relevant = matrix(held_out.shown), matrix(held_out.query & (y >= relevant_rating))
     relevant -= relevant.multiply(seen)
     values: dict[str, list] = {name: [] for name in _RANKING}
+    missed = np.ones(shape[1])
     for start in range(0, shape[0], _BLOCK):
         block = slice(start, start + _BLOCK)
         scores = _scores(model, pairs.user_ids[test_users[block]])
         for name, metric in _RANKING.items():
             values[name].append(metric(scores, relevant[block], seen[block], k=k, average=False))
-    return {name: _mean(np.concatenate(parts)) for name, parts in values.items()}
+        missed *= missed_at_k(scores, seen[block], k)
+    marks = {name: _mean(np.concatenate(parts)) for name, parts in values.items()}
+    return marks | {"coverage": float(np.mean(1 - missed))}
 
 
 def _places(test_users: np.ndarray, pairs: RatedPairs) -> np.ndarray:

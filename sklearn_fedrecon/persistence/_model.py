@@ -49,6 +49,8 @@ def save_model(estimator, path, *, users=False) -> None:
         If the estimator is not fitted.
     FileNotFoundError
         If the folder is not there.
+    ValueError
+        If parameters that choose parts were changed since the fit.
     TypeError
         If a parameter or an id is of a kind that cannot be written without pickle.
 
@@ -78,6 +80,11 @@ def save_model(estimator, path, *, users=False) -> None:
     if not isinstance(estimator, FederatedReconstructionMF):
         raise TypeError(f"Expected a FederatedReconstructionMF; got {estimator!r}.")
     check_is_fitted(estimator)
+    if repr(build_parts(estimator)) != repr(estimator._parts):
+        raise ValueError(
+            f"The parts were changed since the fit, which was made by {estimator._parts!r}; a "
+            "file says one thing only: set the parameters back, or fit again."
+        )
     parameters = estimator.get_params(deep=False)
     catalogue = parameters.pop("items")
     arrays, id_kinds = {}, {}
