@@ -517,6 +517,6 @@ def test_parts_changed_since_the_fit_are_not_saved(tmp_path):
     X = np.array([(user, item) for user in range(6) for item in range(5)])
     model = FederatedReconstructionMF(2, random_state=0).fit(X, X.sum(axis=1) % 5)
     model.set_params(reconstruction="ridge")
-    with pytest.raises(ValueError, match="changed since the fit.*VariationalReconstruction"):
+    with pytest.raises(ValueError, match=r"changed since the fit.*VariationalReconstruction"):
         save_model(model, tmp_path / "model.npz")
     assert not list(tmp_path.iterdir())
