@@ -1,17 +1,22 @@
 """Rounds with all clients on workers of joblib, dask and ray: seconds, and what travels.
 
 All engines have a worker for each core of this machine and alternate; ratings have been placed
-with the workers before. Bytes on dask are those that all processes write to each other; on ray,
-those put into its store and got from it, as several workers of a machine share one copy there.
-Engines that are not installed are left out.
+with the workers before. CPU seconds are those of this process and of all that it started: they
+say what an engine costs on a machine that has other things to do as well. Bytes on dask are
+those that all processes write to each other; on ray, those put into its store and got from it,
+as several workers of a machine share one copy there. Engines that are not installed are left
+out.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
+import numpy as np
 from joblib import parallel_config
 
 from sklearn_fedrecon._distribution import ChunkMap
@@ -19,7 +24,6 @@ from sklearn_fedrecon._types import ClientRatings
 from sklearn_fedrecon.datasets import make_ratings
 
 from ._data import encoded, table
-from ._measure import alternate
 from ._table import Table
 from .round import Round
 
@@ -52,7 +56,7 @@ def dask_cluster() -> Iterator:
     except ImportError:
         yield None
         return
-    settings = {"n_workers": WORKERS, "threads_per_worker": 1, "dashboard_address": None}
+    settings = {"n_workers": WORKERS, "threads_per_worker": 1, "dashboard_address": ":0"}
     with LocalCluster(**settings, silence_logs=50) as cluster, Client(cluster) as client:
         yield client
 
@@ -85,13 +89,13 @@ class PlacedRound(Round):
 
 def seconds(options, engines: dict) -> Table:
     """Wall seconds of a round, for each engine."""
-    repeats = options.repeats or 5
+    repeats, load = options.repeats or 5, os.getloadavg()[0]
     result = Table(
-        f"Wall seconds of a round, {WORKERS} workers, medians of {repeats}",
-        ["data", "ratings", "items", "n_components", *engines],
+        f"Seconds of a round, wall and CPU, {WORKERS} workers, medians of {repeats}",
+        ["ratings", "items", "n_components", "seconds", *engines],
     )
     for n_ratings in options.ratings or (*RATINGS, *([20_000_000] if options.large else [])):
-        X, y, name = table(options, n_ratings)
+        X, y, _ = table(options, n_ratings)
         ratings = encoded(X, y).by_length()
         del X, y
         for k in options.components or (16, 64):
@@ -100,11 +104,42 @@ def seconds(options, engines: dict) -> Table:
                     engine: PlacedRound(ratings, k, stack.enter_context(mapper(*settings)))
                     for engine, settings in engines.items()
                 }
-                timings = alternate(rounds, repeats)
-            walls = [timing.wall_median for timing in timings.values()]
-            result.rows.append([name, ratings.n_ratings, int(ratings.n_items), k, *walls])
-    result.notes.append("placing the ratings is not counted; the bits are the same: see tests")
+                walls, cpus = alternate(rounds, repeats)
+            what = ratings.n_ratings, int(ratings.n_items), k
+            result.rows += [[*what, "wall", *walls], [*what, "CPU", *cpus]]
+    result.notes.append(
+        "placing the ratings is not counted; the bits are the same: see tests; load average of "
+        f"the machine when it began: {load:.1f}"
+    )
     return result
+
+
+def alternate(rounds: dict[str, PlacedRound], repeats: int) -> tuple[list, list]:
+    """Medians of wall and CPU seconds of each engine, which take turns."""
+    taken = {engine: [] for engine in rounds}
+    for one in rounds.values():
+        one()
+    for _ in range(repeats):
+        for engine, one in rounds.items():
+            cpu, wall = cpu_of_family(), time.perf_counter()
+            one()
+            taken[engine].append((time.perf_counter() - wall, cpu_of_family() - cpu))
+    medians = [np.median(values, axis=0).tolist() for values in taken.values()]
+    return tuple(map(list, zip(*medians, strict=True)))
+
+
+def cpu_of_family() -> float:
+    """CPU seconds of this process and all that descend from it, on Linux, in hundredths."""
+    parents, seconds = {}, {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended by now
+            fields = path.read_text().rpartition(") ")[2].split()
+            pid, ticks = int(path.parent.name), int(fields[11]) + int(fields[12])
+            parents[pid], seconds[pid] = int(fields[1]), ticks / os.sysconf("SC_CLK_TCK")
+    family = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in family} - family:
+        family |= more
+    return sum(seconds[pid] for pid in family)
 
 
 @contextmanager
