@@ -30,6 +30,7 @@ from .round import Round
 WORKERS = os.cpu_count() or 1
 RATINGS = (250_000, 1_000_000, 4_000_000)
 ITEMS = 3706
+IN_A_ROW = 4  # rounds of an engine's turn that are timed, after one that is not
 MEGA = 1e6
 
 
@@ -117,13 +118,14 @@ def seconds(options, engines: dict) -> Table:
 def alternate(rounds: dict[str, PlacedRound], repeats: int) -> tuple[list, list]:
     """Medians of wall and CPU seconds of each engine, which take turns."""
     taken = {engine: [] for engine in rounds}
-    for one in rounds.values():
-        one()
     for _ in range(repeats):
         for engine, one in rounds.items():
-            cpu, wall = cpu_of_family(), time.perf_counter()
             one()
-            taken[engine].append((time.perf_counter() - wall, cpu_of_family() - cpu))
+            cpu, wall = cpu_of_family(), time.perf_counter()
+            for _ in range(IN_A_ROW):
+                one()
+            spent = time.perf_counter() - wall, cpu_of_family() - cpu
+            taken[engine].append(np.divide(spent, IN_A_ROW))
     medians = [np.median(values, axis=0).tolist() for values in taken.values()]
     return tuple(map(list, zip(*medians, strict=True)))
 
