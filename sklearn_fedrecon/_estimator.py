@@ -25,7 +25,7 @@ from ._parts import build_parts, build_sampler
 from ._random import root_seed
 from ._recommending import RecommendingMixin
 from ._serving import ServingMixin
-from ._simulation import DivergenceGuard, timed_round
+from ._simulation import DivergenceGuard, guarded_round
 from ._training import Run, TrainingMixin
 from ._types import RoundContext
 
@@ -338,7 +338,7 @@ class FederatedReconstructionMF(
         ------
         TypeError, ValueError
             As in `fit`, and if ``total_users`` is not a number of users, or less than those
-            given.
+            known.
         """
         parts, begun = build_parts(self), hasattr(self, "_state")
         known = (self._user_index, self._item_index) if begun else None
@@ -355,14 +355,13 @@ class FederatedReconstructionMF(
         context = RoundContext(len(history), population, rate, seed, streaming=begun)
         with ChunkMap(self.n_jobs) as mapper:
             placed, summed = mapper.place(cohort), mapper.summed(parts.aggregator.combine)
-            after, report = timed_round(placed, cohort.n_clients, state, parts, context, summed)
-            guard = DivergenceGuard(parts)
-            if guard.diverged(report, state) or guard.fails(after, placed, context, summed):
-                guard.warn(report.round)
-                after = guard.best or state
+            guard, n_sampled = DivergenceGuard(parts), cohort.n_clients
+            state, report, _ = guarded_round(
+                guard, placed, n_sampled, state, context, summed, last=True
+            )
             run = Run(data, cohort, parts, seed, history, mapper, streaming=begun)
             self._record(run, report, cohort.n_clients, report.round + 1)
-            self._set(self._finish(run, after))
+            self._set(self._finish(run, state))
         return self
 
     def __sklearn_tags__(self):

@@ -9,7 +9,7 @@ import numpy as np
 
 from ._encoding import IdIndex
 from ._round import ServerState
-from ._types import ClientRatings, RoundReport, ServerModel, UserStates
+from ._types import ClientRatings, RoundReport, ServerModel, UserStates, starts_and_end
 
 SERVER_FIELDS = {
     "item_factors_": "item_factors",
@@ -38,16 +38,20 @@ class FittedStateMixin:
         return fields | {"items_": items.ids, "_item_index": items, "_state": state}
 
     def _device_attributes(
-        self, users: IdIndex, states: UserStates, rated: ClientRatings, n_components: int
+        self,
+        users: IdIndex,
+        states: UserStates,
+        rated: tuple[np.ndarray, np.ndarray],
+        n_components: int,
     ) -> dict[str, Any]:
-        """Attributes of the devices."""
+        """Attributes of the devices; ``rated`` is the ``indptr`` and items of all ratings."""
         return {
             "users_": users.ids,
             "user_factors_": states.factors(n_components),
             "user_bias_": states.bias(n_components),
             "user_variance_": states.variances,
             "_user_index": users,
-            "_rated": (rated.indptr, rated.items),
+            "_rated": rated,
         }
 
     def _no_devices(self) -> dict[str, Any]:
@@ -55,8 +59,7 @@ class FittedStateMixin:
         model = self._state.model
         states = np.empty((0, len(model.user_prior_mean)), dtype=model.dtype)
         nobody = UserStates(states, None if model.item_variance is None else states)
-        empty = np.zeros(0, dtype=np.int32)
-        rated = ClientRatings(np.zeros(1, np.int64), empty, empty, model.n_items, empty)
+        rated = np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int32)
         users = IdIndex(np.empty(0, dtype=np.int64), "user")
         return self._device_attributes(users, nobody, rated, model.n_components)
 
@@ -105,8 +108,8 @@ class FittedStateMixin:
 
 def _replace_rows(
     stored: tuple[np.ndarray, np.ndarray], n_users: int, new: ClientRatings
-) -> ClientRatings:
-    """Rated items of all users, where ``new`` replaces those of its clients."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """The ``indptr`` and rated items of all users, where ``new`` replaces those of its clients."""
     indptr, items = stored
     lengths = np.zeros(n_users, dtype=np.int64)
     lengths[: len(indptr) - 1] = np.diff(indptr)
@@ -114,13 +117,13 @@ def _replace_rows(
     kept[new.clients] = False
     old_rows = np.repeat(kept[: len(indptr) - 1], np.diff(indptr))
     lengths[new.clients] = new.lengths
-    full = np.concatenate([[0], np.cumsum(lengths)])
+    full = starts_and_end(lengths)
     merged = np.empty(full[-1], dtype=np.int32)
     is_new = np.repeat(~kept, lengths)
     merged[~is_new] = items[old_rows]
     order = np.argsort(new.clients, kind="stable")
     merged[is_new] = new.take(order).items
-    return replace(new, indptr=full, items=merged)
+    return full, merged
 
 
 class History:
@@ -169,7 +172,7 @@ def extended(state: ServerState, fresh: ServerModel, optimizer) -> ServerState:
     ----------
     state : ServerState
     fresh : ServerModel
-        An initial model of the new size.
+        An initial model of the new, larger size.
     optimizer : server optimizer
         Its state grows by the rows that it starts with.
 
@@ -178,8 +181,6 @@ def extended(state: ServerState, fresh: ServerModel, optimizer) -> ServerState:
     state : ServerState
     """
     old, n_new = state.model, fresh.n_items - state.model.n_items
-    if n_new == 0:
-        return state
     k, dtype = old.n_components, old.dtype
 
     def grow(name, value):

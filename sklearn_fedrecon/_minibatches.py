@@ -101,9 +101,7 @@ def used_ratings(ratings: ClientRatings, n_epochs: int, max_steps: int | None) -
     kept = np.minimum(ratings.lengths, n_batches * _batch_size(ratings))
     if np.array_equal(kept, ratings.lengths):
         return ratings
-    indptr = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
-    rows = np.repeat(ratings.indptr[:-1] - indptr[:-1], kept) + np.arange(indptr[-1])
-    return ratings.pick(rows, indptr)
+    return ratings.first(kept)
 
 
 def step_blocks(

@@ -1,7 +1,7 @@
 """From the estimator's parameters to the parts of a round: names, defaults, partners.
 
-A part that others depend on says what it is by class attributes: ``sends`` and ``gives``
-name what it hands on, ``needs`` what it must be handed.
+A part that others depend on says what it is by class attributes: ``gives`` names what it
+hands on, ``needs`` what it must be handed.
 """
 
 from __future__ import annotations

@@ -45,10 +45,7 @@ class ReadingMixin:
         if isinstance(X, ClientDataset):
             _, old_items = known or (None, None)
             return self._encode_stored(X, y, sample_weight, parts, old_items)
-        users, items = check_table(self, X, reset=reset)
-        y, weights = check_targets(y, sample_weight, len(users))
-        self._check_scale(y)
-        users, items, values, weights = drop_zero_weight(users, items, y, weights)
+        users, items, values, weights = self._checked_rows(X, y, sample_weight, reset=reset)
         old_users, old_items = known or (None, None)
         user_index = old_users.union(users) if old_users else IdIndex.fit(users, "user")
         item_index = self._catalogue(items, old_items)
@@ -61,7 +58,14 @@ class ReadingMixin:
             merge=parts.reconstruction.merges_duplicates,
             dtype=self.dtype,
         )
-        return Encoded(ratings, user_index, item_index, y.dtype)
+        return Encoded(ratings, user_index, item_index, values.dtype)
+
+    def _checked_rows(self, X, y, sample_weight, *, reset: bool) -> tuple:
+        """Ids of users and items, ratings and weights of the rows that count."""
+        users, items = check_table(self, X, reset=reset)
+        y, weights = check_targets(y, sample_weight, len(users))
+        self._check_scale(y)
+        return drop_zero_weight(users, items, y, weights)
 
     def _encode_stored(
         self, dataset: ClientDataset, y, sample_weight, parts: RoundParts, old_items

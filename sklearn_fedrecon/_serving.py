@@ -122,10 +122,7 @@ class ServingMixin:
             Shallow copy; this estimator is not changed.
         """
         check_is_fitted(self)
-        users, items = check_table(self, X, reset=False)
-        y, weights = check_targets(y, sample_weight, len(users))
-        self._check_scale(y)
-        users, items, y, weights = drop_zero_weight(users, items, y, weights)
+        users, items, y, weights = self._checked_rows(X, y, sample_weight, reset=False)
         everybody = self._user_index.union(users)
         users, items = everybody.encode(users), self._item_index.encode(items)
         known = items >= 0

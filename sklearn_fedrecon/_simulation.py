@@ -88,13 +88,11 @@ def simulate(
         cohort = sampler.survivors(sampled, context)
         everybody = len(cohort) == n_clients
         members = ratings if everybody else ratings.take(cohort)
-        after, report = timed_round(members, len(sampled), state, parts, context, map_chunks)
-        diverged = guard.diverged(report, state)
-        if number + 1 == stop and not diverged:
-            diverged = guard.fails(after, members, context, map_chunks)
+        after, report, diverged = guarded_round(
+            guard, members, len(sampled), state, context, map_chunks, last=number + 1 == stop
+        )
         if diverged:
-            guard.warn(number)
-            yield guard.best or state, report
+            yield after, report
             return
         if held_out is not None:
             error = held_out_rmse(held_out, after, parts, context)
@@ -152,6 +150,46 @@ def timed_round(
     return state, RoundReport(context.round, cohort.n_clients, cohort.n_ratings, numbers, baseline)
 
 
+def guarded_round(
+    guard: DivergenceGuard,
+    cohort: ClientRatings,
+    n_sampled: int,
+    state: ServerState,
+    context: RoundContext,
+    map_chunks: Callable[..., Iterable[PartialSum]],
+    *,
+    last: bool,
+) -> tuple[ServerState, RoundReport, bool]:
+    """Run one round and judge the training by it.
+
+    Parameters
+    ----------
+    guard : DivergenceGuard
+    cohort : ClientRatings
+    n_sampled : int
+    state : ServerState
+    context : RoundContext
+    map_chunks : callable
+    last : bool
+        Whether no round will follow that would judge the state after this one.
+
+    Returns
+    -------
+    state : ServerState
+        If training has diverged, of which it warns, the one of the lowest loss.
+    report : RoundReport
+    diverged : bool
+    """
+    after, report = timed_round(cohort, n_sampled, state, guard.parts, context, map_chunks)
+    diverged = guard.diverged(report, state)
+    if last and not diverged:
+        diverged = guard.fails(after, cohort, context, map_chunks)
+    if not diverged:
+        return after, report, False
+    guard.warn(context.round)
+    return guard.best or state, report, True
+
+
 class DivergenceGuard:
     """Watches the training of parts that take steps of a size chosen by the user.
 
@@ -166,7 +204,7 @@ class DivergenceGuard:
     """
 
     def __init__(self, parts: RoundParts):
-        self._parts = parts
+        self.parts = parts
         self._rates = [
             f"{role}__learning_rate={part.learning_rate}"
             for role, part in vars(parts).items()
@@ -203,7 +241,7 @@ class DivergenceGuard:
         """Judge the state after the last round by one more round, which is thrown away."""
         if not self._rates:
             return False
-        _, trial = timed_round(members, 0, state, self._parts, context, map_chunks)
+        _, trial = timed_round(members, 0, state, self.parts, context, map_chunks)
         return self.diverged(trial, state)
 
     def warn(self, number: int) -> None:
@@ -212,7 +250,7 @@ class DivergenceGuard:
             f"Training diverged in round {number + 1}; the model of the lowest training loss so "
             f"far is kept. Lower {' or '.join(self._rates)}.",
             ConvergenceWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

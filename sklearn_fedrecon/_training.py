@@ -177,10 +177,8 @@ class TrainingMixin(ReadingMixin):
         """Run the rounds, tell who watches, and return the state to keep."""
         best, best_error = None, np.inf
         last = schedule.first_round + schedule.max_rounds
-        placed, summed = (
-            run.mapper.place(population),
-            run.mapper.summed(run.parts.aggregator.combine),
-        )
+        placed = run.mapper.place(population)
+        summed = run.mapper.summed(run.parts.aggregator.combine)
         rounds = simulate(
             placed, state, run.parts, schedule, summed, held_out, callbacks.round_begin
         )
@@ -230,7 +228,8 @@ class TrainingMixin(ReadingMixin):
         data = run.data
         if run.streaming:
             return self._merged_devices(data.users, users, data.ratings)
-        return self._device_attributes(data.users, users, data.ratings, n_components)
+        rated = data.ratings.indptr, data.ratings.items
+        return self._device_attributes(data.users, users, rated, n_components)
 
 
 def _warn_if_idle(history: History) -> None:

@@ -64,7 +64,7 @@ class _Split(BaseEstimator):
         if self.shuffle:
             ratings = self._shuffled(ratings, context)
         if limit is not None:
-            ratings = _selected(ratings, _ranks(ratings) < limit)
+            ratings = ratings.first(limit)
         return replace(ratings, batch_size=self.batch_size)
 
     def _shuffled(self, ratings: ClientRatings, context: RoundContext) -> ClientRatings:
@@ -241,7 +241,7 @@ class RandomSplit(_Split):
             return used, used
         used = replace(self._shuffled(ratings, context), batch_size=self.batch_size)
         if self.max_ratings is not None:
-            used = _selected(used, _ranks(used) < self.max_ratings)
+            used = used.first(self.max_ratings)
         sizes = np.ceil(self.support_fraction * used.lengths - 1e-9)
         first = _ranks(used) < np.repeat(sizes, used.lengths)
         return _selected(used, first), _selected(used, ~first)

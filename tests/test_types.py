@@ -43,6 +43,17 @@ def test_sizes_and_owners(ratings):
     assert ratings.owners().tolist() == [0, 0, 2, 2, 2, 3, 4, 4, 4, 4]
 
 
+@pytest.mark.parametrize("counts", [0, 2, 9, np.array([1, 5, 0, 1, 3])])
+def test_first_keeps_the_first_ratings_of_every_client(ratings, counts):
+    limits = np.broadcast_to(counts, 5)
+    expected = [
+        (client, rows[:limit])
+        for (client, rows), limit in zip(as_lists(ratings), limits, strict=True)
+    ]
+    assert as_lists(ratings.first(counts)) == expected
+    assert ratings.first(counts).batch_size == 3
+
+
 @pytest.mark.parametrize("positions", [[0, 1, 2, 3, 4], [4, 2], [1], [3, 3, 0], []])
 def test_take_keeps_the_ratings_of_the_clients_taken(ratings, positions):
     taken = ratings.take(np.array(positions, dtype=int))

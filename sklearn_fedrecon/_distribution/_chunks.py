@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .._types import ClientRatings, chunk_bounds
+from .._types import ClientRatings, chunk_bounds, starts_and_end
 
 CHUNK_SIZE = 196608  # ratings of the unit of parallel work, at most
 _MANY_ITEMS = 8192  # above it, larger chunks: each sends a sum for every item
@@ -39,6 +39,20 @@ def chunk_size(n_ratings: int, n_items: int) -> int:
     while n_ratings > n_chunks * largest:
         n_chunks *= 2
     return max(1, -(-n_ratings // n_chunks))
+
+
+def is_one_chunk(cohort) -> bool:
+    """Whether sharing a cohort would cost more than it saves.
+
+    Parameters
+    ----------
+    cohort : ClientRatings, PlacedRatings or PlacedCohort
+
+    Returns
+    -------
+    bool
+    """
+    return cohort.n_ratings <= chunk_size(cohort.n_ratings, cohort.n_items)
 
 
 @dataclass(frozen=True)
@@ -134,6 +148,5 @@ def concatenate(pieces: list[ClientRatings]) -> ClientRatings:
         return None if columns[0] is None else np.concatenate(columns)
 
     names = ("items", "values", "clients", "weights", "scatter")
-    indptr = np.concatenate([[0], np.cumsum(np.concatenate([p.lengths for p in pieces]))])
-    columns = {name: joined(name) for name in names}
-    return replace(pieces[0], indptr=indptr.astype(np.int64), **columns)
+    indptr = starts_and_end(np.concatenate([piece.lengths for piece in pieces]))
+    return replace(pieces[0], indptr=indptr, **{name: joined(name) for name in names})

@@ -15,7 +15,7 @@ import numpy as np
 
 from .._compat import Parallel, delayed, single_threaded_blas
 from .._types import ClientRatings, is_mapped
-from ._chunks import Shard, chunk_size, cut, tree_sum
+from ._chunks import Shard, chunk_size, cut, is_one_chunk, tree_sum
 
 
 class Caller:
@@ -72,20 +72,20 @@ class JoblibWorkers(Caller):
 
     def place(self, ratings: ClientRatings) -> ClientRatings:
         """Ratings as the workers can read them without being sent any."""
-        if self._threads or _is_one_chunk(ratings):
+        if self._threads or is_one_chunk(ratings):
             return ratings
         folder = tempfile.TemporaryDirectory(prefix="fedrecon-", ignore_cleanup_errors=True)
         return _mapped(ratings, Path(self._exit.enter_context(folder)))
 
     def results(self, step: Callable, ratings: ClientRatings) -> Iterable:
         """Results of all chunks, in order."""
-        if _is_one_chunk(ratings):
+        if is_one_chunk(ratings):
             return super().results(step, ratings)
         return chain.from_iterable(self._run(_results, ratings, step))
 
     def total(self, step: Callable, combine: Callable, ratings: ClientRatings) -> Any:
         """Sum of the results of all chunks."""
-        if _is_one_chunk(ratings):
+        if is_one_chunk(ratings):
             return super().total(step, combine, ratings)
         return tree_sum(combine, self._run(_total, ratings, step, combine))
 
@@ -99,11 +99,6 @@ class JoblibWorkers(Caller):
         return self._pool(
             run(task, shard, part, *arguments) for shard, part in zip(shards, parts, strict=True)
         )
-
-
-def _is_one_chunk(ratings: ClientRatings) -> bool:
-    """Whether sharing would cost more than it saves."""
-    return ratings.n_ratings <= chunk_size(ratings.n_ratings, ratings.n_items)
 
 
 def _with_one_blas_thread(task: Callable, *arguments) -> Any:

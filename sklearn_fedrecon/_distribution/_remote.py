@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from .._compat import single_threaded_blas
-from .._types import ClientRatings
-from ._chunks import Shard, chunk_size, concatenate, cut, tree_sum
+from .._types import ClientRatings, starts_and_end
+from ._chunks import Shard, concatenate, cut, is_one_chunk, tree_sum
 from ._joblib import Caller
 
 _ATTEMPTS = 10  # to finish a round while workers are being lost
@@ -85,7 +85,7 @@ class PlacedCohort:
     def __init__(self, placed: PlacedRatings, positions: np.ndarray):
         self.placed, self._positions = placed, positions
         lengths = placed.ratings.indptr[positions + 1] - placed.ratings.indptr[positions]
-        self._indptr = np.concatenate([[0], np.cumsum(lengths)])
+        self._indptr = starts_and_end(lengths)
         self.n_clients, self.n_ratings = len(positions), int(self._indptr[-1])
         self.n_items = placed.n_items
 
@@ -141,7 +141,7 @@ class RemoteWorkers(Caller):
 
     def place(self, ratings: ClientRatings) -> ClientRatings | PlacedRatings:
         """Ratings to be sent when they are first needed, unless they are one chunk."""
-        if _is_one_chunk(ratings):
+        if is_one_chunk(ratings):
             return ratings
         for placed in self._placed:
             if placed.ratings is ratings:
@@ -152,7 +152,7 @@ class RemoteWorkers(Caller):
 
     def results(self, step: Callable, cohort) -> Iterable:
         """Results of all chunks, in order."""
-        if _is_one_chunk(cohort):
+        if is_one_chunk(cohort):
             return super().results(step, _here(cohort))
 
         def attempt(placed):
@@ -163,7 +163,7 @@ class RemoteWorkers(Caller):
 
     def total(self, step: Callable, combine: Callable, cohort) -> Any:
         """Sum of the results of all chunks, added up by the workers."""
-        if _is_one_chunk(cohort):
+        if is_one_chunk(cohort):
             return super().total(step, combine, _here(cohort))
 
         def attempt(placed):
@@ -208,10 +208,6 @@ class RemoteWorkers(Caller):
         sent = self._send([placed.shard_ratings(number) for number in numbers])
         for number, handle in zip(numbers, sent, strict=True):
             placed.handles[number] = handle
-
-
-def _is_one_chunk(cohort) -> bool:
-    return cohort.n_ratings <= chunk_size(cohort.n_ratings, cohort.n_items)
 
 
 def _here(cohort) -> ClientRatings:

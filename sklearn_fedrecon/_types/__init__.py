@@ -5,7 +5,7 @@ Everything that happens on a device speaks of `ClientRatings`, `UserStates` and
 """
 
 from ._model import ServerModel
-from ._ratings import ClientRatings, chunk_bounds, is_mapped
+from ._ratings import ClientRatings, chunk_bounds, is_mapped, starts_and_end
 from ._records import PartialSum, RoundContext, RoundReport, SupportStatistics, UserStates
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "UserStates",
     "chunk_bounds",
     "is_mapped",
+    "starts_and_end",
 ]

@@ -101,14 +101,15 @@ class ClientRatings:
         """Only the clients at ``positions``, in that order."""
         return replace(self.pick(*self.rows_of(positions)), clients=self.clients[positions])
 
+    def first(self, counts: int | np.ndarray) -> ClientRatings:
+        """Only the first ratings of every client, at most ``counts`` of them."""
+        lengths = np.minimum(self.lengths, counts)
+        return self.pick(*_runs(self.indptr[:-1], lengths))
+
     def rows_of(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Ratings of the clients at ``positions``, and the ``indptr`` that delimits them."""
         starts = self.indptr[positions]
-        lengths = self.indptr[positions + 1] - starts
-        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        rows = np.repeat(starts - indptr[:-1], lengths)
-        rows += np.arange(indptr[-1])
-        return rows, indptr
+        return _runs(starts, self.indptr[positions + 1] - starts)
 
     def order_of_length(self) -> np.ndarray | None:
         """Clients in ascending order of their number of ratings; None where they are."""
@@ -142,6 +143,19 @@ class ClientRatings:
 
     def __sizeof__(self) -> int:
         return bytes_of_arrays(self)
+
+
+def starts_and_end(lengths: np.ndarray) -> np.ndarray:
+    """Where runs of these lengths begin, and the last one ends: an ``indptr``, int64."""
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def _runs(starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of several runs one after the other, and the ``indptr`` that delimits them."""
+    indptr = starts_and_end(lengths)
+    rows = np.repeat(starts - indptr[:-1], lengths)
+    rows += np.arange(indptr[-1])
+    return rows, indptr
 
 
 def chunk_bounds(indptr: np.ndarray, size: int) -> list[int]:

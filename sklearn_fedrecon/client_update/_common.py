@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .._compat import StrOptions
-from .._types import ClientRatings
+from .._types import ClientRatings, starts_and_end
 
 CLIENT_WEIGHTS = [StrOptions({"examples", "uniform"})]
 
@@ -28,7 +28,7 @@ class Rows:
         unique, rows = np.unique(keys, return_inverse=True)
         owners, items = np.divmod(unique, ratings.n_items)
         counts = np.bincount(owners, minlength=ratings.n_clients)
-        self.indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        self.indptr = starts_and_end(counts)
         self.items = items.astype(ratings.items.dtype)
         self.of_ratings = np.append(rows.ravel(), len(unique))
 

@@ -16,7 +16,7 @@ from .._encoding import (
     encode_ratings,
     read_columns,
 )
-from .._types import ClientRatings, chunk_bounds
+from .._types import ClientRatings, chunk_bounds, starts_and_end
 from ._clients import FORMAT, META, OPTIONAL, VERSION
 
 _BLOCK = 1 << 20  # ratings that are copied at once
@@ -112,7 +112,7 @@ class Writer:
             raise ValueError("There are no chunks, so there is nothing to save.")
         optional = [name for name in OPTIONAL if self._needed[name]]
         catalogue = IdIndex.fit(self._items.ids, "item")
-        indptr = np.concatenate([[0], np.cumsum(np.concatenate(self._lengths))]).astype(np.int64)
+        indptr = starts_and_end(np.concatenate(self._lengths))
         self._write_columns(indptr, catalogue.encode(self._items.ids), optional)
         np.save(self._folder / "indptr.npy", indptr)
         np.save(self._folder / "users.npy", _without_objects(self._users.ids, "User"))

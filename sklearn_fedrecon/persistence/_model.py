@@ -13,7 +13,7 @@ from .._encoding import IdIndex, check_ids
 from .._estimator import FederatedReconstructionMF
 from .._parts import build_parts
 from .._round import ServerState
-from .._types import ClientRatings, UserStates
+from .._types import UserStates
 from ._archive import damaged, read_archive, write_archive
 from ._parameters import from_plain, to_plain
 from ._state import check_array, restored_state, state_arrays
@@ -257,7 +257,5 @@ def _devices(estimator, arrays: dict[str, np.ndarray], ids: np.ndarray) -> dict[
     inside = len(rated) == 0 or (rated.min() >= 0 and rated.max() < model.n_items)
     if indptr[0] != 0 or (np.diff(indptr) < 0).any() or not inside:
         raise ValueError("it says of users that they rated what there is not")
-    ratings = ClientRatings(indptr, rated, np.zeros(0), model.n_items, np.arange(len(users)))
-    return estimator._device_attributes(
-        users, UserStates(states, variances), ratings, model.n_components
-    )
+    states = UserStates(states, variances)
+    return estimator._device_attributes(users, states, (indptr, rated), model.n_components)

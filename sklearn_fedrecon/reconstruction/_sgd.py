@@ -128,8 +128,7 @@ class SGDReconstruction(BaseEstimator):
         -------
         users : UserStates
         """
-        design = model.design()
-        rows = np.vstack([design, np.zeros((1, design.shape[1]), dtype=model.dtype)])
+        rows = np.ascontiguousarray(model.table[:, :-1])
         items = np.append(ratings.items, ratings.n_items)
         targets = np.append(model.residuals(ratings), model.dtype.type(0))
         rate = model.dtype.type(2 * self.learning_rate)
