@@ -7,6 +7,7 @@ that both share runs on an engine of this file, which forgets what it holds when
 import pickle
 import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from sklearn_fedrecon._distribution import ChunkMap, _chunks, _map
 from sklearn_fedrecon._distribution._chunks import chunk_size, concatenate, cut, tree_sum
 from sklearn_fedrecon._distribution._joblib import Caller, JoblibWorkers
 from sklearn_fedrecon._distribution._remote import PlacedRatings, RemoteWorkers
-from sklearn_fedrecon._types import ClientRatings
+from sklearn_fedrecon._types import ClientRatings, is_mapped
 from sklearn_fedrecon.client_update import JointUpdate
 from sklearn_fedrecon.datasets import make_ratings
 from sklearn_fedrecon.reconstruction import SGDReconstruction
@@ -294,8 +295,7 @@ def test_early_stopping_has_the_same_bits(table, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["variational", "sgd", "joint"])
-def test_processes_map_a_large_model_read_only(table, monkeypatch, name):
-    """Arrays of more than a megabyte reach loky's processes as maps of files."""
+def test_processes_are_sent_a_large_model(table, monkeypatch, name):
     monkeypatch.setattr(_chunks, "CHUNK_SIZE", 100)
     monkeypatch.setattr(_chunks, "_MANY_ITEMS", 10**6)
     catalogue = np.arange(70_000)  # of 4 components in float32: 1.1 MB
@@ -304,6 +304,22 @@ def test_processes_map_a_large_model_read_only(table, monkeypatch, name):
         model = new(**PARTS[name], items=catalogue, n_jobs=2).fit(*table)
     assert model.item_factors_.nbytes > 2**20
     assert_same_model(model, expected)
+
+
+def test_what_processes_are_sent_is_no_file_that_another_may_delete(monkeypatch):
+    """joblib would map the array, and lose the file between two calls that send the same."""
+    monkeypatch.setattr(_chunks, "CHUNK_SIZE", 10)
+    large = np.zeros(2**18)  # 2 MB
+    with parallel_config("loky", n_jobs=2, max_nbytes="1M"), ChunkMap() as mapper:
+        ratings = mapper.place(some_ratings())
+        for _ in range(2):
+            mapped = list(mapper(partial(which_are_mapped, large=large), ratings))
+            assert len(mapped) > 1
+            assert mapped == [(True, False)] * len(mapped)
+
+
+def which_are_mapped(ratings, large):
+    return is_mapped(ratings.items), is_mapped(large)
 
 
 @pytest.mark.parametrize("backend", ["threading", "loky"])

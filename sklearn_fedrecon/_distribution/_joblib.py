@@ -59,7 +59,13 @@ class JoblibWorkers(Caller):
     def __init__(self, n_jobs: int | None, n_workers: int, *, threads: bool):
         self._n_workers, self._threads = n_workers, threads
         # joblib looks for results every 10 ms, which is as long as a task of threads takes.
-        self._pool = ThreadPoolExecutor(n_workers) if threads else Parallel(n_jobs=n_jobs)
+        # Its own maps of large arrays are left out: where the same array is sent by two calls,
+        # a process that is done with the first may delete the file that the second relies on.
+        self._pool = (
+            ThreadPoolExecutor(n_workers)
+            if threads
+            else Parallel(n_jobs=n_jobs, max_nbytes=None)
+        )
         self._exit = ExitStack()
 
     def __enter__(self) -> JoblibWorkers:
