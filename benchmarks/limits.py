@@ -71,7 +71,7 @@ def parts(ratings: ClientRatings, k: int, speed: float, repeats: int) -> list[fl
     groups = [group for chunk in chunks for group in padded(chunk, model, targets)]
     matrices = [chunk.matrix(chunk.rating_weights()) for chunk in chunks]
     states = [np.ones((chunk.n_clients, k), dtype=np.float32) for chunk in chunks]
-    solved, diagonal = [group.systems() for group in groups], np.arange(k + 1)
+    solved, diagonal = [group.systems().copy() for group in groups], np.arange(k + 1)
     for systems in solved:
         systems[:, diagonal, diagonal] += 1
 

@@ -12,11 +12,12 @@ from itertools import pairwise
 
 import numpy as np
 
+from ._scratch import scratch
 from ._systems import solve_systems
 from ._types import ClientRatings, ServerModel, SupportStatistics, UserStates
 
-BLOCK_SIZE = 8192  # padded ratings of a block, at most
-_BLOCK_NUMBERS = 1 << 17  # of the design matrix of a block
+BLOCK_SIZE = 8192  # ratings that are predicted, or stepped through, at once
+_BLOCK_NUMBERS = 1 << 18  # of the design matrix of a block, at most
 _GROUP_NUMBERS = 1 << 21  # of the systems that are solved together
 _SMALL_PRODUCT = 10**6  # multiplications up to which OpenBLAS does without packing
 _SYRK_WIDTH = 90  # from it on, half of the multiplications is worth more than that
@@ -162,11 +163,12 @@ class PaddedGroup:
         items = ratings.items[self.ratings].astype(np.intp)
         self._items = self._pad(items, fill=len(table) - 1)
         self._weights = None if ratings.weights is None else ratings.weights[self.ratings]
-        self._buffer = np.empty((max(n_clients * longest), self._width), dtype=table.dtype)
+        shape = (int(max(n_clients * longest)), self._width)
+        self._buffer = scratch("rows", shape, table.dtype)
 
     def _cut(self, lengths: np.ndarray) -> list[Block]:
         """Blocks of the clients of the group, in their order."""
-        size = min(BLOCK_SIZE, _BLOCK_NUMBERS // self._width)  # padded ratings
+        size = _BLOCK_NUMBERS // self._width  # padded ratings
         piece = max(1, _SMALL_PRODUCT // self._width**2)
         cuts, stop = [], len(lengths)
         while stop > 0:
@@ -196,10 +198,10 @@ class PaddedGroup:
         Returns
         -------
         systems : ndarray of shape (n_group, d + 1, d + 1)
-            The last column may be anything.
+            The last column may be anything. Working memory, see `_scratch.py`.
         """
         shape = (self.blocks[-1].clients.stop, self._width, self._width)
-        systems = np.empty(shape, dtype=self._table.dtype)
+        systems = scratch("systems", shape, self._table.dtype)
         targets = self._pad(self._targets)
         roots = None if self._weights is None else self._pad(np.sqrt(self._weights))
         for block in self.blocks:

@@ -11,6 +11,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from ._scratch import scratch
+
 _FEW_SYSTEMS = 64  # below it LAPACK, one system at a time, is faster
 _MANY_UNKNOWNS = 80  # from it on, most of the work is left to matrix products
 _PANEL = 16  # unknowns that are eliminated between two of them
@@ -35,7 +37,7 @@ def solve_systems(systems: np.ndarray) -> np.ndarray:
     floors = d * np.finfo(systems.dtype).eps * np.einsum("cjj->jc", systems[:, :d, :d])
     if d >= _MANY_UNKNOWNS:
         return _solve_in_panels(systems, floors)
-    columns = np.empty((d, d + 1, len(systems)), dtype=systems.dtype)
+    columns = scratch("columns", (d, d + 1, len(systems)), systems.dtype)
     _fill(columns, systems)
     columns[:, d] = systems[:, d, :d].T
     _factorise(columns, floors)
@@ -67,9 +69,8 @@ def _factorise(columns: np.ndarray, floors: np.ndarray) -> None:
         column = columns[j, j:]
         if j:
             column -= np.einsum("pic,pc->ic", columns[:j, j:], columns[:j, j])
-        pivot = np.sqrt(np.maximum(column[0], floors[j]))
-        column[1:] /= pivot
-        column[0] = pivot
+        np.maximum(column[0], floors[j], out=column[0])
+        column /= np.sqrt(column[0])
 
 
 def _substitute_back(columns: np.ndarray) -> np.ndarray:

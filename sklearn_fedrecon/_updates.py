@@ -174,6 +174,7 @@ class ClientUpdates:
         One product gives both: shapes (n_items, k), and (n_items,) in float64.
         """
         shape = (len(self.item_factors), self.n_clients)
-        by_item = sparse.csc_array((values, self.items, self.indptr), shape=shape)
+        indptr = self.indptr.astype(self.items.dtype)  # else SciPy goes through the items first
+        by_item = sparse.csc_array((values, self.items, indptr), shape=shape)
         sums = by_item @ np.hstack([vectors, weights])
         return sums[:, :-1], sums[:, -1].astype(np.float64)

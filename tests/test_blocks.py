@@ -20,6 +20,7 @@ N_ITEMS, K = 30, 3
 def block_size(request, monkeypatch):
     """Blocks of one client, of some, and of all."""
     monkeypatch.setattr(_blocks, "BLOCK_SIZE", request.param)
+    monkeypatch.setattr(_blocks, "_BLOCK_NUMBERS", K * request.param)
     return request.param
 
 
@@ -99,7 +100,7 @@ def test_groups_of_systems_and_order_of_clients(ascending, numbers, monkeypatch)
 
 
 def test_a_client_with_more_ratings_than_a_block(monkeypatch):
-    monkeypatch.setattr(_blocks, "BLOCK_SIZE", 4)
+    monkeypatch.setattr(_blocks, "_BLOCK_NUMBERS", 4 * K)
     ratings = make(weights=True).take(np.array([3]))
     assert ratings.n_ratings > 4
     assert_each_is_solved(ratings, *draw(ratings, K))

@@ -8,6 +8,7 @@ import pickle
 import threading
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,13 @@ from threadpoolctl import threadpool_info
 
 from sklearn_fedrecon import FederatedReconstructionMF
 from sklearn_fedrecon._distribution import ChunkMap, _chunks, _map
-from sklearn_fedrecon._distribution._chunks import chunk_size, concatenate, cut, tree_sum
+from sklearn_fedrecon._distribution._chunks import (
+    concatenate,
+    cut,
+    cut_chunks,
+    n_chunks,
+    tree_sum,
+)
 from sklearn_fedrecon._distribution._joblib import Caller, JoblibWorkers
 from sklearn_fedrecon._distribution._remote import PlacedRatings, RemoteWorkers
 from sklearn_fedrecon._types import ClientRatings, is_mapped
@@ -98,7 +105,7 @@ def test_chunks_do_not_depend_on_the_workers(monkeypatch, size, n_workers):
     shards = cut(ratings.indptr, N_ITEMS, n_workers)
     spans = [(shard, ratings.span(shard.start, shard.stop)) for shard in shards]
     chunks = [chunk for shard, span in spans for chunk in shard.chunks(span)]
-    expected = list(ratings.chunks(chunk_size(ratings.n_ratings, N_ITEMS)))
+    expected = [ratings.span(*bounds) for bounds in pairwise(cut_chunks(ratings.indptr, N_ITEMS))]
     assert len(chunks) == len(expected) >= ratings.n_ratings / size / 2
     for chunk, wanted in zip(chunks, expected, strict=True):
         assert_same_ratings(chunk, wanted)
@@ -113,18 +120,34 @@ def test_chunks_do_not_depend_on_the_workers(monkeypatch, size, n_workers):
     [
         (0, 10, 1),
         (1, 10, 1),
-        (1000, 10, 1000),
-        (1001, 10, 501),
-        (2001, 10, 501),
-        (4000, 8192, 500 * 2),
-        (4000, 16384, 2000),
-        (4001, 16384, 1001),
+        (1000, 10, 1),
+        (1001, 10, 2),
+        (2001, 10, 4),
+        (4000, 8192, 4),
+        (4000, 16384, 2),
+        (4001, 16384, 4),
     ],
 )
-def test_chunks_are_even_shares(monkeypatch, n_ratings, n_items, expected):
+def test_chunks_are_as_many_as_a_power_of_two(monkeypatch, n_ratings, n_items, expected):
     """A large catalogue has larger ones, as each sends a sum for every item."""
     monkeypatch.setattr(_chunks, "CHUNK_SIZE", 1000)
-    assert chunk_size(n_ratings, n_items) == expected
+    assert n_chunks(n_ratings, n_items) == expected
+
+
+def test_chunks_are_even_shares_of_the_work(monkeypatch):
+    """Clients with few ratings take longer than their ratings say."""
+    monkeypatch.setattr(_chunks, "CHUNK_SIZE", 10_000)
+    lengths = np.repeat([10, 500], [2000, 40])
+    bounds = np.array(cut_chunks(np.concatenate([[0], np.cumsum(lengths)]), N_ITEMS))
+    assert len(bounds) == 5
+    ratings, clients = np.add.reduceat(lengths, bounds[:-1]), np.diff(bounds)
+    loads = ratings + _chunks._CLIENT_LOAD * clients
+    assert loads.max() < 1.02 * loads.mean()
+    assert ratings.max() > 1.5 * ratings.mean()
+
+
+def test_nobody_is_cut_into_no_chunks():
+    assert cut_chunks(np.array([0]), N_ITEMS) == [0]
 
 
 @pytest.mark.parametrize("weights", [False, True])
@@ -166,7 +189,8 @@ def added(pair):
 def test_chunks_come_back_in_order(n_jobs, backend, monkeypatch):
     monkeypatch.setattr(_chunks, "CHUNK_SIZE", 3)
     ratings = some_ratings(150)
-    expected = [summed(chunk) for chunk in ratings.chunks(chunk_size(ratings.n_ratings, 5))]
+    bounds = cut_chunks(ratings.indptr, N_ITEMS)
+    expected = [summed(ratings.span(*chunk)) for chunk in pairwise(bounds)]
     assert len(expected) > 32
     with parallel_config(backend) if backend else parallel_config(), ChunkMap(n_jobs) as mapper:
         placed = mapper.place(ratings)
@@ -325,7 +349,7 @@ def which_are_mapped(ratings, large):
 @pytest.mark.parametrize("backend", ["threading", "loky"])
 def test_fits_of_a_search_may_share_their_rounds(backend):
     X, y = make_ratings(
-        n_users=2000, n_items=500, n_ratings=450_000, random_state=0, return_X_y=True
+        n_users=2000, n_items=500, n_ratings=550_000, random_state=0, return_X_y=True
     )
     assert len(y) > 2 * _chunks.CHUNK_SIZE  # other processes would not see it patched
 

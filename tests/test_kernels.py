@@ -1,10 +1,13 @@
 """Kernels against NumPy's solver: one system, and one client, at a time."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
-from sklearn_fedrecon import _blocks
+from sklearn_fedrecon import _blocks, _scratch
 from sklearn_fedrecon._blocks import PaddedGroup, solve_users
+from sklearn_fedrecon._scratch import scratch
 from sklearn_fedrecon._systems import solve_systems
 from sklearn_fedrecon._types import ClientRatings
 
@@ -97,13 +100,47 @@ def test_gram_matrices_in_pieces_and_by_either_routine(
         np.testing.assert_allclose(systems[client, d, :d], right, rtol=1e-12, atol=1e-12)
 
 
+def test_solutions_are_no_working_memory():
+    """What a thread computes next may be written where it worked before."""
+    first = solve_systems(draw_systems(100, 4))
+    kept = first.copy()
+    solve_systems(draw_systems(100, 4, seed=1))
+    np.testing.assert_array_equal(first, kept)
+    ratings, table = draw_ratings([3] * 100), draw_table(4)
+    results = solve_users(ratings, table, ratings.values, np.ones(4), np.zeros(4))
+    before = [array.copy() for array in results]
+    solve_users(ratings, table, ratings.values + 1, np.full(4, 2.0), np.zeros(4))
+    assert all(map(np.array_equal, results, before))
+
+
+def test_working_memory_is_kept_by_each_thread():
+    ours = scratch("test", (3, 4), np.float32)
+    assert ours.shape == (3, 4)
+    assert ours.dtype == np.float32
+    assert np.shares_memory(scratch("test", (6,), np.float64), ours)
+    assert not np.shares_memory(scratch("another", (6,), np.float64), ours)
+    with ThreadPoolExecutor(1) as pool:
+        theirs = pool.submit(scratch, "test", (3, 4), np.float32).result()
+    assert not np.shares_memory(theirs, ours)
+
+
+def test_working_memory_grows_but_not_without_end():
+    small = scratch("test", (10,), np.float64)
+    large = scratch("test", (2000,), np.float64)
+    assert not np.shares_memory(small, large)
+    assert np.shares_memory(scratch("test", (10,), np.float64), large)
+    huge = scratch("test", (_scratch._MOST_BYTES + 1,), np.uint8)
+    assert not np.shares_memory(scratch("test", (10,), np.float64), huge)
+
+
 @pytest.mark.parametrize("size", [1, 7, 40, 8192])
 @pytest.mark.parametrize(("start", "stop"), [(0, 50), (10, 11), (20, 47)])
 def test_blocks_of_a_group(start, stop, size, monkeypatch):
-    monkeypatch.setattr(_blocks, "BLOCK_SIZE", size)
+    d = 2
+    monkeypatch.setattr(_blocks, "_BLOCK_NUMBERS", size * (d + 1))
     lengths = sorted(np.random.default_rng(0).integers(0, 30, 50).tolist())
     ratings = draw_ratings(lengths)
-    group = PaddedGroup(ratings, draw_table(2), ratings.values, start, stop)
+    group = PaddedGroup(ratings, draw_table(d), ratings.values, start, stop)
     assert ratings.values[group.ratings].size == sum(lengths[start:stop])
     client = place = 0
     for block in group.blocks:

@@ -1,9 +1,9 @@
 """How a cohort is cut, and in which order its sums are added: the same for every engine.
 
-A *chunk* is consecutive clients with about `chunk_size` ratings: what a step takes at once. A
-*shard* is consecutive chunks, as many as a power of two says: what one task computes. Neither
-the chunks nor the order of the sums depend on the shards, so shards may be cut to suit the
-number of workers.
+A *chunk* is consecutive clients that are about a `n_chunks`-th of the work: what a step takes
+at once. A *shard* is consecutive chunks, as many as a power of two says: what one task computes.
+Neither the chunks nor the order of the sums depend on the shards, so shards may be cut to suit
+the number of workers.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import numpy as np
 
 from .._types import ClientRatings, chunk_bounds, starts_and_end
 
-CHUNK_SIZE = 196608  # ratings of the unit of parallel work, at most
+CHUNK_SIZE = 262144  # ratings of the unit of parallel work, at most, on average
+_CLIENT_LOAD = 50  # ratings that take as long as what there is to do once for a client
 _MANY_ITEMS = 8192  # above it, larger chunks: each sends a sum for every item
 _SHARDS_PER_WORKER = 8  # that workers of different speed end together
 
 
-def chunk_size(n_ratings: int, n_items: int) -> int:
-    """Ratings of a chunk: even shares, as many as a power of two, that are not too large.
+def n_chunks(n_ratings: int, n_items: int) -> int:
+    """In how many chunks a cohort is cut: a power of two.
 
     Parameters
     ----------
@@ -33,12 +34,12 @@ def chunk_size(n_ratings: int, n_items: int) -> int:
 
     Returns
     -------
-    size : int
+    n_chunks : int
     """
-    largest, n_chunks = CHUNK_SIZE * max(1, n_items / _MANY_ITEMS), 1
-    while n_ratings > n_chunks * largest:
-        n_chunks *= 2
-    return max(1, -(-n_ratings // n_chunks))
+    largest, number = CHUNK_SIZE * max(1, n_items / _MANY_ITEMS), 1
+    while n_ratings > number * largest:
+        number *= 2
+    return number
 
 
 def is_one_chunk(cohort) -> bool:
@@ -52,7 +53,24 @@ def is_one_chunk(cohort) -> bool:
     -------
     bool
     """
-    return cohort.n_ratings <= chunk_size(cohort.n_ratings, cohort.n_items)
+    return n_chunks(cohort.n_ratings, cohort.n_items) == 1
+
+
+def cut_chunks(indptr: np.ndarray, n_items: int) -> list[int]:
+    """Clients at which the chunks of a cohort begin and end: even shares of the work.
+
+    Parameters
+    ----------
+    indptr : ndarray of shape (n_clients + 1,)
+    n_items : int
+
+    Returns
+    -------
+    bounds : list of int
+        From 0 to ``n_clients``, ascending; of length 1 where there are no clients.
+    """
+    loads = indptr + _CLIENT_LOAD * np.arange(len(indptr))
+    return chunk_bounds(loads, max(1, -(-int(loads[-1]) // n_chunks(int(indptr[-1]), n_items))))
 
 
 @dataclass(frozen=True)
@@ -90,11 +108,10 @@ def cut(indptr: np.ndarray, n_items: int, n_workers: int) -> list[Shard]:
     shards : list of Shard
         About `_SHARDS_PER_WORKER` for each worker, unless there are fewer chunks.
     """
-    bounds = chunk_bounds(indptr, chunk_size(int(indptr[-1]), n_items))
-    n_chunks, width = len(bounds) - 1, 1
-    while n_chunks > _SHARDS_PER_WORKER * n_workers * width:
+    bounds, width = cut_chunks(indptr, n_items), 1
+    while len(bounds) - 1 > _SHARDS_PER_WORKER * n_workers * width:
         width *= 2
-    inner = [bounds[first : first + width + 1] for first in range(0, n_chunks, width)]
+    inner = [bounds[first : first + width + 1] for first in range(0, len(bounds) - 1, width)]
     return [Shard(b[0], b[-1], tuple(bound - b[0] for bound in b)) for b in inner]
 
 

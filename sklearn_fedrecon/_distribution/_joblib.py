@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import fields, replace
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from .._compat import Parallel, delayed, single_threaded_blas
 from .._types import ClientRatings, is_mapped
-from ._chunks import Shard, chunk_size, cut, is_one_chunk, tree_sum
+from ._chunks import Shard, cut, cut_chunks, is_one_chunk, tree_sum
 
 
 class Caller:
@@ -33,7 +33,8 @@ class Caller:
 
     def results(self, step: Callable, ratings: ClientRatings) -> Iterable:
         """Results of all chunks, in order."""
-        return map(step, ratings.chunks(chunk_size(ratings.n_ratings, ratings.n_items)))
+        bounds = cut_chunks(ratings.indptr, ratings.n_items)
+        return (step(ratings.span(start, stop)) for start, stop in pairwise(bounds))
 
     def total(self, step: Callable, combine: Callable, ratings: ClientRatings) -> Any:
         """Sum of the results of all chunks."""
@@ -62,9 +63,7 @@ class JoblibWorkers(Caller):
         # Its own maps of large arrays are left out: where the same array is sent by two calls,
         # a process that is done with the first may delete the file that the second relies on.
         self._pool = (
-            ThreadPoolExecutor(n_workers)
-            if threads
-            else Parallel(n_jobs=n_jobs, max_nbytes=None)
+            ThreadPoolExecutor(n_workers) if threads else Parallel(n_jobs=n_jobs, max_nbytes=None)
         )
         self._exit = ExitStack()
 

@@ -71,7 +71,8 @@ class ClientRatings:
     def matrix(self, data: np.ndarray) -> sparse.csr_array:
         """Clients x items matrix that holds ``data``, one number a rating."""
         shape = (self.n_clients, self.n_items)
-        return sparse.csr_array((data, self.items, self.indptr), shape=shape)
+        indptr = self.indptr.astype(np.int32) if self.n_ratings < 2**31 else self.indptr
+        return sparse.csr_array((data, self.items, indptr), shape=shape)
 
     def pick(self, rows: np.ndarray, indptr: np.ndarray) -> ClientRatings:
         """Same clients with the ratings ``rows``, delimited by ``indptr``."""
@@ -87,7 +88,8 @@ class ClientRatings:
     def client_sums(self, values: np.ndarray) -> np.ndarray:
         """Sums of a number per rating over each client's own, in float64, (n_clients,)."""
         sums, rated = np.zeros(self.n_clients), self.lengths > 0
-        sums[rated] = np.add.reduceat(values, self.indptr[:-1][rated], dtype=np.float64)
+        values = values.astype(np.float64)  # faster than to have reduceat convert them
+        sums[rated] = np.add.reduceat(values, self.indptr[:-1][rated])
         return sums
 
     def sum_rows(self, table: np.ndarray) -> np.ndarray:
@@ -164,6 +166,7 @@ def chunk_bounds(indptr: np.ndarray, size: int) -> list[int]:
     Parameters
     ----------
     indptr : ndarray of shape (n_clients + 1,)
+        Or other numbers that grow from client to client, of which a chunk gets ``size``.
     size : int
 
     Returns
