@@ -5,6 +5,7 @@ from importlib import metadata
 
 from docutils import nodes
 from sphinx.util.nodes import make_refnode
+from sphinx_gallery.sorting import ExplicitOrder
 
 project = "sklearn-fedrecon"
 author = "The sklearn-fedrecon developers"
@@ -29,10 +30,25 @@ numpydoc_show_class_members = False  # the template of a class does
 default_role = "autolink"
 nitpicky = True
 
+READING_ORDER = [
+    "quickstart.py",
+    "plot_unseen_users.py",
+    "plot_grid_search_over_users.py",
+    "plot_cold_start_interview.py",
+    "plot_federated_against_centralized.py",
+    "plot_communication_against_accuracy.py",
+    "plot_who_is_badly_served.py",
+    "plot_paper_reproduction.py",
+    "plot_larger_than_memory.py",
+    "*",
+]
+
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
-    "ignore_pattern": r"(^|/)(?!plot_)\w+\.py$",  # shown as they are, elsewhere
+    "within_subsection_order": ExplicitOrder(READING_ORDER),
+    "filename_pattern": r"\.py$",  # all are executed
+    "ignore_pattern": r"device\.py$",  # shown as it is, in the guide
     "show_memory": False,
     "download_all_examples": False,
 }

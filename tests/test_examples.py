@@ -1,6 +1,7 @@
-"""The gallery: every example runs, draws, and shows what it claims."""
+"""The gallery: every example runs and shows what it claims."""
 
 import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,14 @@ import pytest
 
 pyplot = pytest.importorskip("matplotlib.pyplot", reason="needs matplotlib")
 EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def factors_beat_both_baselines_and_serve_somebody_new(shown):
+    for errors in (shown["seen"], shown["unseen"]):
+        mean, biases, factors = errors.values()
+        assert factors < biases - 0.02 < mean - 0.1
+    assert not set(shown["items"]) & set(shown["rated"])
+    assert len(shown["items"]) == len(shown["rated"]) == 5
 
 
 def new_users_are_served_as_if_in_training(shown):
@@ -71,11 +80,12 @@ def the_published_algorithm_serves_newcomers_and_takes_its_time(shown):
 
 def memory_of_a_fit_from_disk_does_not_grow(shown):
     assert max(shown["of_disk"]) < 1.3 * min(shown["of_disk"])
-    assert shown["of_table"][-1] > 4 * shown["of_disk"][-1]
+    assert shown["of_table"][-1] > 3 * shown["of_disk"][-1]
     assert shown["streamed"].n_iter_ == 20
 
 
 CLAIMS = {
+    "quickstart.py": factors_beat_both_baselines_and_serve_somebody_new,
     "plot_unseen_users.py": new_users_are_served_as_if_in_training,
     "plot_grid_search_over_users.py": only_revealing_tells_settings_apart,
     "plot_cold_start_interview.py": chosen_questions_tell_more,
@@ -88,10 +98,11 @@ CLAIMS = {
 
 
 @pytest.mark.parametrize(("name", "claim"), CLAIMS.items(), ids=CLAIMS)
-def test_example_shows_what_it_claims(name, claim):
+def test_example_shows_what_it_claims(name, claim, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [name])
     try:
         claim(runpy.run_path(str(EXAMPLES / name)))
-        assert pyplot.get_fignums()
+        assert bool(pyplot.get_fignums()) == name.startswith("plot_")
     finally:
         pyplot.close("all")
 
@@ -99,3 +110,25 @@ def test_example_shows_what_it_claims(name, claim):
 @pytest.mark.parametrize("name", CLAIMS)
 def test_example_states_its_claim(name):
     assert "\nClaim: " in (EXAMPLES / name).read_text(encoding="utf-8")
+
+
+def test_every_page_of_the_gallery_has_a_claim():
+    assert {path.name for path in EXAMPLES.glob("*.py")} - set(CLAIMS) == {"device.py"}
+
+
+def test_quickstart_explains_itself_and_its_options(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["quickstart.py", "--help"])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(EXAMPLES / "quickstart.py"))
+    assert stopped.value.code == 0
+    shown = capsys.readouterr().out
+    assert "recommend from ratings that stay with their users" in shown
+    assert "--movielens VARIANT" in shown
+    assert "--data-home" in shown
+
+
+def test_quickstart_runs_in_a_notebook(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["ipykernel_launcher.py", "-f", "kernel.json"])
+    names = {"__name__": "__main__"}
+    exec((EXAMPLES / "quickstart.py").read_text(encoding="utf-8"), names)
+    assert len(names["items"]) == 5
