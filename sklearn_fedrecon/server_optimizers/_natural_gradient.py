@@ -112,30 +112,26 @@ class NaturalGradient(BaseEstimator):
         step, memory = self._step_sizes(state, context)
         state = _running_averages(state, aggregate, memory, context)
         scale = float(aggregate["total_weight"]) / context.rate
-        sums = {name: aggregate[name] * scale for name in ("item_factors", "counts")}
-        sums["item_bias"] = aggregate.get("item_bias", np.zeros(model.n_items)) * scale
-        factors = model.item_factors.astype(np.float64)
+        factors, gradient = model.item_factors.astype(np.float64), aggregate["item_factors"]
         spread, axes = _principal_axes(state["moment"], rotate=not context.streaming)
         if axes is not None:
-            factors, sums["item_factors"] = factors @ axes, sums["item_factors"] @ axes
+            factors, gradient = factors @ axes, gradient @ axes
             state["moment"] = np.diag(spread)
         spread = np.maximum(spread, _FLOOR * state["unit"])
         noise = max(float(state["noise"]), _FLOOR * float(state["unit"]))
-        pull = _prior_pull(sums["counts"], state["counts"], context) * step
+        pull = _prior_pull(scale * aggregate["counts"], state["counts"], context) * step
         factors, variance = _posterior(
             factors,
-            sums["item_factors"] / noise,
-            np.outer(state["counts"] / noise, spread),
+            gradient * (step * scale / noise),
+            np.outer(state["counts"], spread / noise),
             1.0 / model.item_prior_variance,
-            step,
             pull[:, None],
         )
         bias, bias_variance = _posterior(
             model.item_bias.astype(np.float64),
-            sums["item_bias"] / noise,
+            aggregate.get("item_bias", np.zeros(model.n_items)) * (step * scale / noise),
             state["counts"] / noise,
             1.0 / model.item_bias_prior_variance,
-            step,
             pull,
         )
         if not model.fit_bias:
@@ -220,10 +216,14 @@ def _prior_pull(sums: np.ndarray, counts: np.ndarray, context: RoundContext) -> 
     return np.divide(sums, counts, out=np.full(len(counts), nobody), where=counts > 0)
 
 
-def _posterior(values, gradient, precision, prior_precision, step, pull):
-    """Step towards the posterior mean of items, and its variance."""
-    variance = 1.0 / (precision + prior_precision)
-    return values + (step * gradient - pull * prior_precision * values) * variance, variance
+def _posterior(values, gradient, precision, prior_precision, pull):
+    """Step towards the posterior mean of items, and its variance; both in place of the latter."""
+    precision += prior_precision
+    variance = np.reciprocal(precision, out=precision)
+    gradient -= (pull * prior_precision) * values
+    gradient *= variance
+    gradient += values
+    return gradient, variance
 
 
 def _with_items(model, state, factors, variance, bias, bias_variance) -> ServerModel:
