@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from ._compat import _fit_context, validate_data
+from ._compat import CallbackSupportMixin, FitCallbacks, _fit_context, validate_data
 from ._encoding import encode_ratings
 from ._estimator import FederatedReconstructionMF
 from ._html import DocumentationLinkMixin
@@ -14,8 +14,37 @@ from ._html import DocumentationLinkMixin
 _OF_TABLES = {"user_column", "item_column", "items", "unknown_user", "warm_start"}
 
 
+class _Engine(FederatedReconstructionMF):
+    """Does the rounds for `transformer`: its callbacks watch, its fitted attributes are set."""
+
+    def _run_rounds(self, run, state, population, schedule, held_out, callbacks):
+        """Run the rounds; only here is their number known, which callbacks ask for."""
+        self.callbacks = FitCallbacks(self.transformer, schedule.max_rounds, **self.given)
+        return super()._run_rounds(run, state, population, schedule, held_out, self.callbacks)
+
+    def _finish(self, run, state):
+        """Fitted attributes of the transformer after a round; no user is kept."""
+        server = FederatedReconstructionMF(**self.get_params(deep=False))
+        server._set({"n_features_in_": self.n_features_in_, **super()._finish(run, state)})
+        model, dtype = server.server_model(), run.data.target_dtype
+        k = self.n_components
+        components = np.ones((len(model["user_prior_mean"]), len(server.items_)), dtype)
+        components[:k] = model["item_factors"].T
+        mean = (model["global_mean"] + model["item_bias"]).astype(dtype)
+        fitted = {"estimator_": server.forget_users(), "components_": components, "mean_": mean}
+        return fitted | {"history_": server.history_, "n_iter_": server.n_iter_}
+
+    def _set(self, attributes):
+        """Set the fitted attributes."""
+        vars(self.transformer).update(attributes)
+
+
 class FederatedReconstructionTransformer(
-    DocumentationLinkMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    CallbackSupportMixin,
+    DocumentationLinkMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     """Users as vectors, rebuilt from a matrix with a row a user and a column an item.
 
@@ -172,7 +201,7 @@ class FederatedReconstructionTransformer(
         X : array-like of shape (n_users, n_items)
             Ratings, NaN where there is none.
         y : None
-            Ignored.
+            Ignored, but for callbacks that ask for it.
 
         Returns
         -------
@@ -184,21 +213,14 @@ class FederatedReconstructionTransformer(
         ValueError
             If nothing is rated, a rating is infinite, or a parameter is not valid.
         """
-        X = self._check(X, reset=True)
+        given, X = {"X": X, "y": y}, self._check(X, reset=True)
         users, items = np.nonzero(~np.isnan(X))
         if len(users) == 0:
             raise ValueError("X holds no rating: every entry is NaN.")
-        estimator = FederatedReconstructionMF(
-            **self.get_params(deep=False), items=np.arange(X.shape[1])
-        )
-        estimator.fit(np.column_stack([users, items]), X[users, items])
-        self.estimator_ = estimator.forget_users()
-        model = estimator.server_model()
-        k = self.n_components
-        self.components_ = np.ones((len(model["user_prior_mean"]), X.shape[1]), X.dtype)
-        self.components_[:k] = model["item_factors"].T
-        self.mean_ = (model["global_mean"] + model["item_bias"]).astype(X.dtype)
-        self.history_, self.n_iter_ = estimator.history_, estimator.n_iter_
+        engine = _Engine(**self.get_params(deep=False), items=np.arange(X.shape[1]))
+        engine.transformer, engine.given = self, given
+        engine.fit(np.column_stack([users, items]), X[users, items])
+        engine.callbacks.fit_end()
         return self
 
     def transform(self, X):
@@ -265,6 +287,9 @@ class FederatedReconstructionTransformer(
             dtype=[np.float64, np.float32],
             ensure_all_finite="allow-nan",
         )
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "components_")
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -1,14 +1,20 @@
-"""scikit-learn's callbacks, and a user's own, see every round: alone and inside searches."""
+"""scikit-learn's callbacks, and a user's own, see every round: alone and inside searches.
+
+First those of the estimator, then those of the transformer.
+"""
 
 import io
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
 
-from sklearn_fedrecon import FederatedReconstructionMF
+from sklearn_fedrecon import FederatedReconstructionMF, FederatedReconstructionTransformer
 from sklearn_fedrecon.model_selection import ReconstructionScorer, UserKFold
 
 callback = pytest.importorskip(
@@ -61,14 +67,14 @@ class StopWhenWorse(StopAfter):
         return len(self.errors) > 1 and self.errors[-1] > self.errors[-2]
 
 
-def scores_of_rounds(log):
+def scores_of_rounds(log, score="r2"):
     """Scores by round of every fit, in order."""
     fits = {}
     for row in log.data:
         if row["task_name"] == "round":
             fits.setdefault(row["parent_task_id_path"], []).append(row)
     return [
-        [row["r2"] for row in sorted(rows, key=lambda r: r["task_id"])] for rows in fits.values()
+        [row[score] for row in sorted(rows, key=lambda r: r["task_id"])] for rows in fits.values()
     ]
 
 
@@ -181,3 +187,165 @@ def test_callbacks_pass_through_cross_validation(model, table):
         short, *table, cv=UserKFold(2, random_state=0), scoring=ReconstructionScorer()
     )
     np.testing.assert_array_equal(scores, expected)
+
+
+class Recorder(StopAfter):
+    """Writes down what it is told, and never stops a fit."""
+
+    def __init__(self):
+        self.hooks, self.tables, self.fitted, self.max_subtasks = [], [], [], []
+
+    def setup(self, estimator, context):
+        self.hooks.append("setup")
+
+    def teardown(self, estimator, context):
+        self.hooks.append("teardown")
+
+    def on_fit_task_begin(self, estimator, context):
+        self.hooks.append(f"begin {context.task_name} of {context.estimator_name}")
+        self.max_subtasks.append(context.max_subtasks)
+
+    def on_fit_task_end(self, estimator, context, *, X=None, y=None, fitted_estimator=None):
+        self.hooks.append(f"end {context.task_name} of {context.estimator_name}")
+        self.tables.append((X, y))
+        self.fitted.append(fitted_estimator)
+
+
+class FailAfter(StopAfter):
+    def on_fit_task_end(self, estimator, context):
+        if super().on_fit_task_end(estimator, context):
+            raise RuntimeError("from the callback")
+
+
+def completion_error(transformer, X, y):
+    """Error of the ratings in X after `transform` and back."""
+    completed = transformer.inverse_transform(transformer.transform(X))
+    return np.sqrt(np.nanmean((completed - X) ** 2))
+
+
+@pytest.fixture
+def matrix(small_ratings):
+    X = np.full((120, 60), np.nan)
+    X[tuple(small_ratings.data.T)] = small_ratings.target
+    return X
+
+
+@pytest.fixture
+def transformer():
+    return FederatedReconstructionTransformer(2, max_iter=ROUNDS, tol=None, random_state=0)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "max_rounds"),
+    [
+        ({}, ROUNDS),
+        ({"early_stopping": True}, ROUNDS),
+        ({"tol": 0.1, "n_iter_no_change": 1, "max_iter": 50}, 50),
+        ({"clients_per_round": 0.5, "max_iter": None}, 20),
+    ],
+)
+def test_callbacks_of_the_transformer_see_each_of_its_rounds_once(
+    transformer, matrix, parameters, max_rounds
+):
+    recorder = Recorder()
+    transformer.set_params(**parameters).set_callbacks(recorder).fit(matrix)
+    name = "FederatedReconstructionTransformer"
+    rounds = [f"begin round of {name}", f"end round of {name}"] * transformer.n_iter_
+    expected = ["setup", f"begin fit of {name}", *rounds, f"end fit of {name}", "teardown"]
+    assert recorder.hooks == expected
+    assert recorder.max_subtasks == [max_rounds] + [0] * transformer.n_iter_
+    assert 1 < transformer.n_iter_ < 50
+
+
+def test_a_callback_gets_a_fitted_transformer_after_every_round(transformer, matrix):
+    recorder, frame, y = Recorder(), pd.DataFrame(matrix), np.arange(120)
+    transformer.set_callbacks(recorder).fit(frame, y)
+    assert all(X is frame and labels is y for X, labels in recorder.tables)
+    *after_rounds, at_the_end = recorder.fitted
+    assert len(after_rounds) == ROUNDS
+    for n_rounds, fitted in enumerate(after_rounds, start=1):
+        short = clone(transformer).set_callbacks().set_params(max_iter=n_rounds).fit(frame)
+        assert type(fitted) is FederatedReconstructionTransformer
+        assert vars(fitted).keys() >= vars(short).keys()
+        assert fitted.n_iter_ == len(fitted.history_["round"]) == n_rounds
+        assert len(fitted.estimator_.users_) == 0
+        np.testing.assert_array_equal(fitted.transform(frame), short.transform(frame))
+        np.testing.assert_array_equal(fitted.components_, short.components_)
+    np.testing.assert_array_equal(at_the_end.transform(frame), transformer.transform(frame))
+
+
+def test_the_transformer_is_fitted_at_the_end_and_not_before(transformer, matrix):
+    class Look(StopAfter):
+        fitted_rounds = ()
+
+        def on_fit_task_end(self, estimator, context):
+            self.fitted_rounds += (getattr(estimator, "n_iter_", None),)
+
+    look = Look(None)
+    transformer.set_callbacks(look).fit(matrix)
+    assert look.fitted_rounds == (*[None] * ROUNDS, ROUNDS)
+
+
+def test_callbacks_of_the_transformer_change_nothing(transformer, matrix):
+    plain = clone(transformer).fit(matrix)
+    users = transformer.set_callbacks(Recorder()).fit_transform(matrix)
+    np.testing.assert_array_equal(users, plain.transform(matrix))
+    assert vars(transformer).keys() - {"_skl_callbacks"} == vars(plain).keys()
+    assert type(transformer.estimator_) is FederatedReconstructionMF
+    assert vars(transformer.estimator_).keys() == vars(plain.estimator_).keys()
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_a_callback_stops_the_transformer(transformer, matrix, early_stopping):
+    transformer.set_params(early_stopping=early_stopping).set_callbacks(StopAfter(3))
+    users = transformer.fit_transform(matrix)
+    assert transformer.n_iter_ == len(transformer.history_["round"]) == 3
+    short = clone(transformer).set_callbacks().set_params(max_iter=3).fit(matrix)
+    np.testing.assert_array_equal(users, short.transform(matrix))
+    np.testing.assert_array_equal(
+        transformer.inverse_transform(users), short.inverse_transform(users)
+    )
+
+
+def test_an_error_in_a_callback_ends_the_fit_of_the_transformer(transformer, matrix):
+    recorder = Recorder()
+    with pytest.raises(RuntimeError, match="from the callback"):
+        transformer.set_callbacks(recorder, FailAfter(2)).fit(matrix)
+    assert recorder.hooks[-1] == "teardown"
+    assert not hasattr(transformer, "components_")
+    assert transformer.set_callbacks(StopAfter(2)).fit(matrix).n_iter_ == 2
+
+
+def pipeline_search(transformer, n_jobs):
+    pipeline = make_pipeline(transformer, LogisticRegression())
+    grid = {"federatedreconstructiontransformer__n_components": [1, 2]}
+    return GridSearchCV(pipeline, grid, cv=2, n_jobs=n_jobs)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_callbacks_of_the_transformer_work_in_a_pipeline_in_a_search(transformer, matrix, n_jobs):
+    monitor = callback.ScoringMonitor(scoring={"error": completion_error})
+    transformer.set_callbacks(monitor, StopAfter(4))
+    search = pipeline_search(transformer, n_jobs).fit(matrix, np.arange(120) % 2)
+    best = search.best_estimator_[0]
+    assert best.n_iter_ == 4
+    scores = scores_of_rounds(monitor.get_logs(), "error")
+    assert [len(rounds) for rounds in scores] == [4] * 5  # 2 candidates x 2 folds, and the refit
+    assert all(len(set(rounds)) == 4 for rounds in scores)
+    refit = pytest.approx(completion_error(best, matrix, None), rel=1e-6)
+    assert sum(rounds[-1] == refit for rounds in scores) == 1
+
+
+def test_a_progress_bar_counts_the_rounds_of_the_transformer(transformer, matrix, shown):
+    transformer.set_callbacks(callback.ProgressBar()).fit(matrix)
+    last = shown().rstrip().splitlines()[-1]
+    assert re.search(r"FederatedReconstructionTransformer.*fit.*100%", last)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_progress_bar_reaches_the_transformer_in_a_search(transformer, matrix, n_jobs, shown):
+    bar = callback.ProgressBar(max_propagation_depth=None)
+    pipeline_search(transformer, n_jobs).set_callbacks(bar).fit(matrix, np.arange(120) % 2)
+    lines = shown().splitlines()
+    assert any(re.search(r"GridSearchCV.*100%", line) for line in lines)
+    assert any(re.search(r"FederatedReconstructionTransformer.*100%", line) for line in lines)

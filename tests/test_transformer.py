@@ -8,11 +8,13 @@ import pytest
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_fedrecon import (
     FederatedReconstructionMF,
@@ -199,3 +201,11 @@ def test_rows_to_transform_keep_to_the_scale_too(matrix):
 def test_vectors_of_another_length_are_refused(fitted):
     with pytest.raises(ValueError, match="X has 3 columns; expected the 4 of transform"):
         fitted.inverse_transform(np.zeros((1, 3)))
+
+
+def test_a_fit_that_failed_leaves_nothing_that_counts_as_fitted():
+    transformer = FederatedReconstructionTransformer(2)
+    with pytest.raises(ValueError, match="holds no rating"):
+        transformer.fit(np.full((5, 4), np.nan))
+    with pytest.raises(NotFittedError):
+        check_is_fitted(transformer)
