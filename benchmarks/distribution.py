@@ -28,7 +28,7 @@ from ._table import Table
 from .round import Round
 
 WORKERS = os.cpu_count() or 1
-RATINGS = (250_000, 1_000_000, 4_000_000)
+RATINGS = (500_000, 1_000_000, 4_000_000)
 ITEMS = 3706
 IN_A_ROW = 4  # rounds of an engine's turn that are timed, after one that is not
 MEGA = 1e6

@@ -1,6 +1,7 @@
 """What a second worker brings: full rounds, and cohorts too small to share.
 
-Wall seconds of a round with `n_jobs` workers (threads), and the speed-up over one.
+Wall seconds of a round with `n_jobs` workers (threads), and the speed-up over one. Beside it,
+what the machine could do: as many processes that share nothing, with a round each, at once.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from multiprocessing import get_context
+from statistics import mean
 
 import numpy as np
 
@@ -28,19 +31,27 @@ def run(options) -> Iterator[Table]:
     X, y, name = table(options, (options.ratings or (1_000_000,))[0])
     ratings = encoded(X, y)
     workers = [1, *range(2, 1 + min(8, os.cpu_count() or 1))]
+    columns = [f"n_jobs={n}" for n in workers]
     result = Table(
         f"Scaling with n_jobs, {name}: wall seconds of a round, medians of {repeats}",
-        ["clients", "n_components", *(f"n_jobs={n}" for n in workers), "speed-up"],
+        ["clients", "n_components", *columns, "speed-up", "of processes"],
     )
     random = np.random.default_rng(0)
     for k in options.components or (16, 32, 64):
         for size in (ratings.n_clients, 1000, 100):
             chosen = np.sort(random.permutation(ratings.n_clients)[:size])
             cohort = ratings.by_length() if size == ratings.n_clients else ratings.take(chosen)
-            timings = measure(Round(cohort, k), workers, repeats, calls=max(4, 1000 // size))
+            candidate, calls = Round(cohort, k), max(4, 1000 // size)
+            timings = measure(candidate, workers, repeats, calls)
             walls = [timing.wall_median for timing in timings]
-            result.rows.append([cohort.n_clients, k, *walls, walls[0] / min(walls[1:], default=1)])
+            speed_up = walls[0] / min(walls[1:], default=walls[0])
+            apart = workers[-1] * walls[0] / at_once(candidate, workers[-1], repeats, calls)
+            result.rows.append([cohort.n_clients, k, *walls, speed_up, apart])
     result.notes.append("results are the same bits: see tests")
+    result.notes.append(
+        f"of processes: rounds that {workers[-1]} of them do at once, a round each, in the time "
+        "of one round alone"
+    )
     yield result
 
 
@@ -65,3 +76,29 @@ def measure(candidate: Round, workers: list[int], repeats: int, calls: int) -> l
         timing.wall += attempt.wall
         timing.cpu += attempt.cpu
     return timings
+
+
+def at_once(candidate: Round, n_processes: int, repeats: int, calls: int) -> float:
+    """Wall seconds of a round while each process does one of its own."""
+    context = get_context("fork")
+    barrier, answers = context.Barrier(n_processes), context.SimpleQueue()
+    arguments = (candidate, barrier, answers, repeats, calls)
+    processes = [context.Process(target=_alone, args=arguments) for _ in range(n_processes)]
+    for process in processes:
+        process.start()
+    walls = [answers.get() for _ in processes]
+    for process in processes:
+        process.join()
+    return mean(walls)
+
+
+def _alone(candidate: Round, barrier, answers, repeats: int, calls: int) -> None:
+    timing = Timing()
+    with ChunkMap(1) as mapper:
+        candidate.run(mapper)
+        for _ in range(repeats):
+            barrier.wait()
+            with timing.measure(calls):
+                for _ in range(calls):
+                    candidate.run(mapper)
+    answers.put(timing.wall_median)
