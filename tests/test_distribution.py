@@ -4,8 +4,10 @@ The engines of dask and ray have tests of their own, on clusters of processes. H
 that both share runs on an engine of this file, which forgets what it holds when it is told to.
 """
 
+import os
 import pickle
 import threading
+import time
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from joblib import parallel_config
+from joblib import Parallel, delayed, parallel_config
 from sklearn.model_selection import GridSearchCV, ShuffleSplit
 from threadpoolctl import threadpool_info
 
@@ -344,6 +346,23 @@ def test_what_processes_are_sent_is_no_file_that_another_may_delete(monkeypatch)
 
 def which_are_mapped(ratings, large):
     return is_mapped(ratings.items), is_mapped(large)
+
+
+def test_processes_are_those_of_other_calls(monkeypatch):
+    """With settings of our own, joblib would end its processes and start others."""
+    monkeypatch.setattr(_chunks, "CHUNK_SIZE", 10)
+    with parallel_config("loky", n_jobs=2):
+        before = set(Parallel()(delayed(process)() for _ in range(20)))
+        with ChunkMap() as mapper:
+            ours = set(mapper(process, mapper.place(some_ratings())))
+        after = set(Parallel()(delayed(process)() for _ in range(20)))
+    assert os.getpid() not in ours
+    assert len(before | ours | after) == 2
+
+
+def process(*_):
+    time.sleep(0.01)  # so that there is work for both
+    return os.getpid()
 
 
 @pytest.mark.parametrize("backend", ["threading", "loky"])

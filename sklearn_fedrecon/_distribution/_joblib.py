@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from joblib import wrap_non_picklable_objects
 
 from .._compat import Parallel, delayed, single_threaded_blas
 from .._types import ClientRatings, is_mapped
@@ -60,11 +61,7 @@ class JoblibWorkers(Caller):
     def __init__(self, n_jobs: int | None, n_workers: int, *, threads: bool):
         self._n_workers, self._threads = n_workers, threads
         # joblib looks for results every 10 ms, which is as long as a task of threads takes.
-        # Its own maps of large arrays are left out: where the same array is sent by two calls,
-        # a process that is done with the first may delete the file that the second relies on.
-        self._pool = (
-            ThreadPoolExecutor(n_workers) if threads else Parallel(n_jobs=n_jobs, max_nbytes=None)
-        )
+        self._pool = ThreadPoolExecutor(n_workers) if threads else Parallel(n_jobs=n_jobs)
         self._exit = ExitStack()
 
     def __enter__(self) -> JoblibWorkers:
@@ -100,6 +97,9 @@ class JoblibWorkers(Caller):
         parts = [ratings.span(shard.start, shard.stop) for shard in shards]
         if self._threads:
             return list(self._pool.map(lambda *own: task(*own, *arguments), shards, parts))
+        # As bytes: joblib would map a large array of the model, and where two calls send the
+        # same, a process done with the first may delete the file that the second relies on.
+        arguments = [wrap_non_picklable_objects(one, keep_wrapper=False) for one in arguments]
         run = delayed(_with_one_blas_thread)
         return self._pool(
             run(task, shard, part, *arguments) for shard, part in zip(shards, parts, strict=True)
