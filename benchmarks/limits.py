@@ -15,6 +15,7 @@ import numpy as np
 
 from sklearn_fedrecon._blocks import PaddedGroup, client_groups
 from sklearn_fedrecon._distribution import ChunkMap
+from sklearn_fedrecon._distribution._chunks import cut_chunks
 from sklearn_fedrecon._systems import solve_systems
 from sklearn_fedrecon._types import ClientRatings
 
@@ -25,7 +26,6 @@ from .round import Round
 
 COMPONENTS = (16, 32, 64)
 SIZE = 2048  # of a large square matrix
-CHUNK = 196_608
 
 
 def run(options) -> Iterator[Table]:
@@ -67,7 +67,7 @@ def parts(ratings: ClientRatings, k: int, speed: float, repeats: int) -> list[fl
     whole = Round(ratings, k)
     model = whole.model
     targets = model.residuals(ratings)
-    chunks = list(ratings.chunks(CHUNK))
+    chunks = list(ratings.spans(cut_chunks(ratings.indptr, ratings.n_items)))
     groups = [group for chunk in chunks for group in padded(chunk, model, targets)]
     matrices = [chunk.matrix(chunk.rating_weights()) for chunk in chunks]
     states = [np.ones((chunk.n_clients, k), dtype=np.float32) for chunk in chunks]

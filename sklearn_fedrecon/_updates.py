@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy import sparse
 
-from ._types import PartialSum
+from ._types import PartialSum, clients_by_items
 
 
 @dataclass(frozen=True)
@@ -173,8 +173,6 @@ class ClientUpdates:
 
         One product gives both: shapes (n_items, k), and (n_items,) in float64.
         """
-        shape = (len(self.item_factors), self.n_clients)
-        indptr = self.indptr.astype(self.items.dtype)  # else SciPy goes through the items first
-        by_item = sparse.csc_array((values, self.items, indptr), shape=shape)
-        sums = by_item @ np.hstack([vectors, weights])
+        by_client = clients_by_items(values, self.items, self.indptr, len(self.item_factors))
+        sums = by_client.T @ np.hstack([vectors, weights])
         return sums[:, :-1], sums[:, -1].astype(np.float64)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -91,7 +90,7 @@ class Shard:
 
     def chunks(self, ratings: ClientRatings) -> Iterator[ClientRatings]:
         """Yield the chunks of ``ratings``, those of the clients of this shard alone."""
-        return (ratings.span(start, stop) for start, stop in pairwise(self.bounds))
+        return ratings.spans(self.bounds)
 
 
 def cut(indptr: np.ndarray, n_items: int, n_workers: int) -> list[Shard]:

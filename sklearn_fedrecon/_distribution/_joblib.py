@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import fields, replace
-from itertools import chain, pairwise
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,7 @@ class Caller:
 
     def results(self, step: Callable, ratings: ClientRatings) -> Iterable:
         """Results of all chunks, in order."""
-        bounds = cut_chunks(ratings.indptr, ratings.n_items)
-        return (step(ratings.span(start, stop)) for start, stop in pairwise(bounds))
+        return map(step, ratings.spans(cut_chunks(ratings.indptr, ratings.n_items)))
 
     def total(self, step: Callable, combine: Callable, ratings: ClientRatings) -> Any:
         """Sum of the results of all chunks."""

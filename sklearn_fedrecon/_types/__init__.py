@@ -5,7 +5,13 @@ Everything that happens on a device speaks of `ClientRatings`, `UserStates` and
 """
 
 from ._model import ServerModel
-from ._ratings import ClientRatings, chunk_bounds, is_mapped, starts_and_end
+from ._ratings import (
+    ClientRatings,
+    chunk_bounds,
+    clients_by_items,
+    is_mapped,
+    starts_and_end,
+)
 from ._records import PartialSum, RoundContext, RoundReport, SupportStatistics, UserStates
 
 __all__ = [
@@ -17,6 +23,7 @@ __all__ = [
     "SupportStatistics",
     "UserStates",
     "chunk_bounds",
+    "clients_by_items",
     "is_mapped",
     "starts_and_end",
 ]

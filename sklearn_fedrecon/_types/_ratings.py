@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from mmap import mmap
@@ -70,9 +70,7 @@ class ClientRatings:
 
     def matrix(self, data: np.ndarray) -> sparse.csr_array:
         """Clients x items matrix that holds ``data``, one number a rating."""
-        shape = (self.n_clients, self.n_items)
-        indptr = self.indptr.astype(np.int32) if self.n_ratings < 2**31 else self.indptr
-        return sparse.csr_array((data, self.items, indptr), shape=shape)
+        return clients_by_items(data, self.items, self.indptr, self.n_items)
 
     def pick(self, rows: np.ndarray, indptr: np.ndarray) -> ClientRatings:
         """Same clients with the ratings ``rows``, delimited by ``indptr``."""
@@ -140,11 +138,26 @@ class ClientRatings:
         The cuts depend on the ratings alone, never on the number of workers: partial
         sums are the same numbers whoever computes them.
         """
-        for start, stop in pairwise(chunk_bounds(self.indptr, size)):
-            yield self.span(start, stop)
+        return self.spans(chunk_bounds(self.indptr, size))
+
+    def spans(self, bounds: Sequence[int]) -> Iterator[ClientRatings]:
+        """The clients from each of ``bounds`` to the next."""
+        return (self.span(start, stop) for start, stop in pairwise(bounds))
 
     def __sizeof__(self) -> int:
         return bytes_of_arrays(self)
+
+
+def clients_by_items(
+    data: np.ndarray, items: np.ndarray, indptr: np.ndarray, n_items: int
+) -> sparse.csr_array:
+    """Matrix of shape (n_clients, n_items) of numbers that belong to clients and items.
+
+    Where indices and pointers are of one type, SciPy need not look through the indices.
+    """
+    if len(items) <= np.iinfo(items.dtype).max:
+        indptr = indptr.astype(items.dtype)
+    return sparse.csr_array((data, items, indptr), shape=(len(indptr) - 1, n_items))
 
 
 def starts_and_end(lengths: np.ndarray) -> np.ndarray:
