@@ -160,8 +160,7 @@ class PaddedGroup:
         self._places = np.arange(len(self._targets))
         self._places += np.repeat(begins - (indptr[:-1] - indptr[0]), lengths)
         self._size = self.blocks[-1].places.stop
-        items = ratings.items[self.ratings].astype(np.intp)
-        self._items = self._pad(items, fill=len(table) - 1)
+        self._items = self._pad(ratings.items[self.ratings], fill=len(table) - 1)
         self._weights = None if ratings.weights is None else ratings.weights[self.ratings]
         shape = (int(max(n_clients * longest)), self._width)
         self._buffer = scratch("rows", shape, table.dtype)
@@ -218,7 +217,8 @@ class PaddedGroup:
         for block in self.blocks:
             out = predictions[block.places].reshape(*block.shape, 1)
             np.matmul(self._rows(block)[:, :, :-1], states[block.clients, :, None], out=out)
-        return self._targets - np.take(predictions, self._places)
+        found = np.take(predictions, self._places)
+        return np.subtract(self._targets, found, out=found)
 
     def _rows(self, block: Block) -> np.ndarray:
         """Rows of a block's ratings, (n_block, longest, d + 1); overwritten by the next."""

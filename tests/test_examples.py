@@ -80,7 +80,7 @@ def the_published_algorithm_serves_newcomers_and_takes_its_time(shown):
 
 def memory_of_a_fit_from_disk_does_not_grow(shown):
     assert max(shown["of_disk"]) < 1.3 * min(shown["of_disk"])
-    assert shown["of_table"][-1] > 3 * shown["of_disk"][-1]
+    assert shown["of_table"][-1] > 4 * shown["of_disk"][-1]
     assert shown["streamed"].n_iter_ == 20
 
 
