@@ -217,7 +217,10 @@ def _prior_pull(sums: np.ndarray, counts: np.ndarray, context: RoundContext) -> 
 
 
 def _posterior(values, gradient, precision, prior_precision, pull):
-    """Step towards the posterior mean of items, and its variance; both in place of the latter."""
+    """Step towards the posterior mean of items, and its variance.
+
+    They are written over ``gradient`` and ``precision``.
+    """
     precision += prior_precision
     variance = np.reciprocal(precision, out=precision)
     gradient -= (pull * prior_precision) * values
