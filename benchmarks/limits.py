@@ -13,9 +13,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sklearn_fedrecon._blocks import PaddedGroup, client_groups
+from sklearn_fedrecon._blocks import client_groups
 from sklearn_fedrecon._distribution import ChunkMap
 from sklearn_fedrecon._distribution._chunks import cut_chunks
+from sklearn_fedrecon._padding import PaddedGroup
+from sklearn_fedrecon._solving import dual_systems, gram_matrices, solve_by_ratings
 from sklearn_fedrecon._systems import solve_systems
 from sklearn_fedrecon._types import ClientRatings
 
@@ -65,24 +67,25 @@ def gemm_speed(repeats: int) -> float:
 def parts(ratings: ClientRatings, k: int, speed: float, repeats: int) -> list[float]:
     """Nanoseconds a rating of each part."""
     whole = Round(ratings, k)
-    model = whole.model
-    targets = model.residuals(ratings)
     chunks = list(ratings.spans(cut_chunks(ratings.indptr, ratings.n_items)))
-    groups = [group for chunk in chunks for group in padded(chunk, model, targets)]
+    table = whole.model.table
+    groups = [
+        (group, solve is solve_by_ratings)
+        for chunk in chunks
+        for group, _, solve in client_groups(chunk, table)
+    ]
     matrices = [chunk.matrix(chunk.rating_weights()) for chunk in chunks]
     states = [np.ones((chunk.n_clients, k), dtype=np.float32) for chunk in chunks]
-    solved, diagonal = [group.systems().copy() for group in groups], np.arange(k + 1)
-    for systems in solved:
-        systems[:, diagonal, diagonal] += 1
+    solved = [systems_of(group, short).copy() for group, short in groups]
 
     def gather():
-        for group in groups:
+        for group, _ in groups:
             for block in group.blocks:
-                group._rows(block)
+                group.rows(block)
 
     def gram():
-        for group in groups:
-            group.systems()
+        for group, short in groups:
+            systems_of(group, short)
 
     def solve():
         for systems in solved:
@@ -105,8 +108,12 @@ def parts(ratings: ClientRatings, k: int, speed: float, repeats: int) -> list[fl
     return [gathered, grams - gathered, best, systems, product, total, all_of_it]
 
 
-def padded(chunk: ClientRatings, model, targets: np.ndarray) -> list[PaddedGroup]:
-    """The groups of clients of a chunk that are solved together."""
-    targets = targets[: chunk.n_ratings]
-    bounds = client_groups(chunk.n_clients, model.table.shape[1])
-    return [PaddedGroup(chunk, model.table, targets, start, stop) for start, stop in bounds]
+def systems_of(group: PaddedGroup, short: bool) -> np.ndarray:
+    """The systems of the clients of a group, with a one added to every diagonal."""
+    if short:
+        d = group.width - 1
+        ones, nothing = np.ones((group.n_clients, d), np.float32), np.zeros(d, np.float32)
+        return dual_systems(group, ones, nothing, None)[0]
+    systems = gram_matrices(group)
+    np.einsum("cjj->cj", systems[:, :-1, :-1])[...] += 1
+    return systems

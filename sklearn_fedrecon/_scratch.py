@@ -11,7 +11,7 @@ import threading
 
 import numpy as np
 
-_MOST_BYTES = 1 << 24  # of an array that is kept
+_MOST_BYTES = 1 << 25  # of an array that is kept
 
 
 class _Kept(threading.local):

@@ -1,8 +1,9 @@
 """Many small symmetric positive definite systems, solved in step.
 
 LAPACK takes one system at a time, and for systems of some ten unknowns most of that time is
-not arithmetic. Here every operation of the Cholesky factorisation is carried out for all
-systems at once, along the last axis of arrays whose first axis counts columns.
+not arithmetic. Here every operation of the factorisation ``A = L D L'`` is carried out for all
+systems at once, along the last axis of arrays whose first axis counts columns. The fewer and
+the longer the operations, the less do threads wait for each other between them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 
 from ._scratch import scratch
 
-_FEW_SYSTEMS = 64  # below it LAPACK, one system at a time, is faster
+FEW_SYSTEMS = 64  # below it LAPACK, one system at a time, is faster
 _MANY_UNKNOWNS = 80  # from it on, most of the work is left to matrix products
 _PANEL = 16  # unknowns that are eliminated between two of them
 
@@ -32,16 +33,17 @@ def solve_systems(systems: np.ndarray) -> np.ndarray:
     solutions : ndarray of shape (n_systems, d)
     """
     d = systems.shape[1] - 1
-    if len(systems) < _FEW_SYSTEMS:
+    if len(systems) < FEW_SYSTEMS:
         return np.linalg.solve(systems[:, :d, :d], systems[:, d, :d, None])[:, :, 0]
-    floors = d * np.finfo(systems.dtype).eps * np.einsum("cjj->jc", systems[:, :d, :d])
+    floors = np.multiply(
+        np.einsum("cjj->jc", systems[:, :d, :d]), d * np.finfo(systems.dtype).eps, order="C"
+    )
     if d >= _MANY_UNKNOWNS:
         return _solve_in_panels(systems, floors)
     columns = scratch("columns", (d, d + 1, len(systems)), systems.dtype)
     _fill(columns, systems)
     columns[:, d] = systems[:, d, :d].T
-    _factorise(columns, floors)
-    return _substitute_back(columns).T
+    return _substitute_back(columns, _factorise(columns, floors)).T
 
 
 def _fill(columns: np.ndarray, matrices: np.ndarray) -> None:
@@ -51,36 +53,45 @@ def _fill(columns: np.ndarray, matrices: np.ndarray) -> None:
         columns[j, j:d] = matrices[:, j, j:d].T
 
 
-def _factorise(columns: np.ndarray, floors: np.ndarray) -> None:
-    """Cholesky factorisation ``A = L L'`` of all systems, in place.
+def _factorise(columns: np.ndarray, floors: np.ndarray) -> np.ndarray:
+    """Factorisation ``A = L D L'`` of all systems, in place.
 
-    Rows ``b`` below the matrix become ``b L'^-1``: right sides, the solutions of ``L y = b``;
-    unit matrices, the inverse of ``L'``.
+    The lower triangle becomes ``L D``. Rows ``b`` below the matrix become ``b L'^-1``: right
+    sides, the solutions of ``L y = b``; unit matrices, the inverse of ``L'``.
 
     Parameters
     ----------
     columns : ndarray of shape (d, n_rows, n_systems)
         The first ``d`` rows are the matrix, of which the upper triangle is not read.
     floors : ndarray of shape (d, n_systems)
-        Smallest squares of pivots: one that rounding made negative stands for one that is
-        next to zero.
+        Smallest pivots: one that rounding made negative stands for one that is next to zero.
+
+    Returns
+    -------
+    factors : ndarray of shape (d, n_systems)
+        ``-1 / D``.
     """
+    factors, multipliers = np.empty((2, *floors.shape), dtype=columns.dtype)
+    sums = scratch("sums", columns.shape[1:], columns.dtype)
     for j in range(len(columns)):
         column = columns[j, j:]
         if j:
-            column -= np.einsum("pic,pc->ic", columns[:j, j:], columns[:j, j])
+            row = np.multiply(columns[:j, j], factors[:j], out=multipliers[:j])
+            column += np.einsum("pic,pc->ic", columns[:j, j:], row, out=sums[j:])
         np.maximum(column[0], floors[j], out=column[0])
-        column /= np.sqrt(column[0])
+        np.divide(-1, column[0], out=factors[j])
+    return factors
 
 
-def _substitute_back(columns: np.ndarray) -> np.ndarray:
-    """Solutions of ``L' z = y``, shape (d, n_systems); ``y`` is the row below the triangle."""
-    d = len(columns)
-    solutions = columns[:, d].copy()
+def _substitute_back(columns: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """Solutions of ``D L' z = y``, shape (d, n_systems); ``y`` is the row below the matrix."""
+    d, n_systems = factors.shape
+    solutions = np.empty((d + 1, n_systems), dtype=columns.dtype)
+    solutions[d] = -1
     for j in range(d - 1, -1, -1):
-        solutions[j] -= np.einsum("ic,ic->c", columns[j, j + 1 : d], solutions[j + 1 :])
-        solutions[j] /= columns[j, j]
-    return solutions
+        excess = np.einsum("ic,ic->c", columns[j, j + 1 :], solutions[j + 1 :])
+        np.multiply(excess, factors[j], out=solutions[j])
+    return solutions[:d]
 
 
 def _solve_in_panels(systems: np.ndarray, floors: np.ndarray) -> np.ndarray:
@@ -108,10 +119,11 @@ def _solve_in_panels(systems: np.ndarray, floors: np.ndarray) -> np.ndarray:
 
 
 def _inverse_of_factor(matrices: np.ndarray, floors: np.ndarray) -> np.ndarray:
-    """Inverses of the ``L'`` of matrices ``L L'``, shape (n_systems, d, d)."""
+    """Inverses of the ``L'`` of matrices ``L L'`` (Cholesky), shape (n_systems, d, d)."""
     n_systems, d, _ = matrices.shape
     columns = np.zeros((d, 2 * d, n_systems), dtype=matrices.dtype)
     _fill(columns, matrices)
     columns[np.arange(d), d + np.arange(d)] = 1
-    _factorise(columns, floors)
+    factors = _factorise(columns, floors)
+    columns[:, d:] *= np.sqrt(-factors)[:, None]
     return np.ascontiguousarray(columns[:, d:].transpose(2, 1, 0))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy import sparse
 
-from ._types import PartialSum, clients_by_items
+from ._types import PartialSum, items_by_clients
 
 
 @dataclass(frozen=True)
@@ -173,6 +173,6 @@ class ClientUpdates:
 
         One product gives both: shapes (n_items, k), and (n_items,) in float64.
         """
-        by_client = clients_by_items(values, self.items, self.indptr, len(self.item_factors))
-        sums = by_client.T @ np.hstack([vectors, weights])
+        by_client = items_by_clients(values, self.items, self.indptr, len(self.item_factors))
+        sums = by_client @ np.hstack([vectors, weights])
         return sums[:, :-1], sums[:, -1].astype(np.float64)

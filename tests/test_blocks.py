@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from sklearn_fedrecon import _blocks
+from sklearn_fedrecon import _blocks, _padding
 from sklearn_fedrecon._blocks import (
     linear_predictions,
-    solve_systems,
     solve_users,
     support_statistics,
 )
+from sklearn_fedrecon._systems import solve_systems
 from sklearn_fedrecon._types import ClientRatings, ServerModel, UserStates
 from sklearn_fedrecon.reconstruction._covariance import inverse_gram
 
@@ -20,7 +20,7 @@ N_ITEMS, K = 30, 3
 def block_size(request, monkeypatch):
     """Blocks of one client, of some, and of all."""
     monkeypatch.setattr(_blocks, "BLOCK_SIZE", request.param)
-    monkeypatch.setattr(_blocks, "_BLOCK_NUMBERS", K * request.param)
+    monkeypatch.setattr(_padding, "_BLOCK_NUMBERS", K * request.param)
     return request.param
 
 
@@ -49,12 +49,13 @@ def each(ratings):
     return enumerate(slice(start, stop) for start, stop in bounds)
 
 
-def assert_each_is_solved(ratings, table, targets, ridge, prior, further=None, rtol=1e-9):
+def assert_each_is_solved(ratings, table, ridge, prior, further=None, rtol=1e-9):
     """Every client's ridge regression, by itself."""
-    solved = solve_users(ratings, table, targets, ridge, prior, further)
-    design = table[:-1, :-1]
+    solved = solve_users(ratings, table, ridge, prior, further)
+    design, offsets = table[:-1, :-1], -table[:-1, -1]
     for client, own in each(ratings):
-        x, y, w = design[ratings.items[own]], targets[own], ratings.rating_weights()[own]
+        items, w = ratings.items[own], ratings.rating_weights()[own]
+        x, y = design[items], ratings.values[own] - offsets[items]
         gram = x.T @ (w[:, None] * x)
         gram += np.diag(ridge if further is None else ridge + further[client])
         z = np.linalg.solve(gram, x.T @ (w * y) + ridge * prior)
@@ -64,14 +65,13 @@ def assert_each_is_solved(ratings, table, targets, ridge, prior, further=None, r
         np.testing.assert_allclose(residuals, y - x @ z, rtol=rtol, atol=10 * rtol)
 
 
-def draw(ratings, d, seed=1, dtype="float64"):
-    """Table of the design with its row and column of zeros, targets, ridge and prior mean."""
+def draw(d, seed=1, dtype="float64"):
+    """Table of the design and of offsets with its row of zeros, ridge and prior mean."""
     random = np.random.default_rng(seed)
     return [
         array.astype(dtype)
         for array in (
-            np.pad(random.normal(size=(N_ITEMS, d)), (0, 1)),
-            random.normal(size=ratings.n_ratings),
+            np.pad(random.normal(size=(N_ITEMS, d + 1)), [(0, 1), (0, 0)]),
             random.uniform(0.5, 2.0, d),
             random.normal(size=d),
         )
@@ -82,12 +82,12 @@ def draw(ratings, d, seed=1, dtype="float64"):
 @pytest.mark.parametrize("n_clients", [25, 150])  # few systems are solved in another way
 @pytest.mark.parametrize("weights", [False, True])
 @pytest.mark.parametrize("extra", [False, True])
-@pytest.mark.parametrize("d", [0, 1, K])
+@pytest.mark.parametrize("d", [0, 1, K, 20])
 def test_a_ridge_regression_for_every_client(weights, extra, d, n_clients):
     ratings = make(weights=weights, n_clients=n_clients)
     random = np.random.default_rng(2)
     further = random.uniform(size=(n_clients, d)) if extra else None
-    assert_each_is_solved(ratings, *draw(ratings, d), further)
+    assert_each_is_solved(ratings, *draw(d), further)
 
 
 @pytest.mark.parametrize("numbers", [1, 100, 10**6])
@@ -96,19 +96,19 @@ def test_groups_of_systems_and_order_of_clients(ascending, numbers, monkeypatch)
     monkeypatch.setattr(_blocks, "_GROUP_NUMBERS", numbers)
     ratings = make(weights=True, n_clients=150, ascending=ascending)
     further = np.random.default_rng(2).uniform(size=(150, K))
-    assert_each_is_solved(ratings, *draw(ratings, K), further)
+    assert_each_is_solved(ratings, *draw(K), further)
 
 
 def test_a_client_with_more_ratings_than_a_block(monkeypatch):
-    monkeypatch.setattr(_blocks, "_BLOCK_NUMBERS", 4 * K)
+    monkeypatch.setattr(_padding, "_BLOCK_NUMBERS", 4 * K)
     ratings = make(weights=True).take(np.array([3]))
     assert ratings.n_ratings > 4
-    assert_each_is_solved(ratings, *draw(ratings, K))
+    assert_each_is_solved(ratings, *draw(K))
 
 
 def test_single_precision():
     ratings = make(weights=True, dtype="float32", n_clients=150)
-    assert_each_is_solved(ratings, *draw(ratings, K, dtype="float32"), rtol=2e-4)
+    assert_each_is_solved(ratings, *draw(K, dtype="float32"), rtol=2e-4)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -116,7 +116,7 @@ def test_single_precision():
 @pytest.mark.parametrize("ascending", [False, True])
 def test_types_are_kept_and_arguments_left_alone(dtype, n_clients, ascending):
     ratings = make(weights=True, dtype=dtype, n_clients=n_clients, ascending=ascending)
-    arguments = [*draw(ratings, K, dtype=dtype), np.ones((n_clients, K), dtype)]
+    arguments = [*draw(K, dtype=dtype), np.ones((n_clients, K), dtype)]
     before = [array.copy() for array in arguments]
     for array in arguments:
         array.flags.writeable = False
@@ -130,7 +130,7 @@ def test_a_client_without_ratings_has_the_prior(n_clients):
     ratings = make(weights=False).take(np.zeros(n_clients, dtype=int))
     ridge, prior = np.array([2.0, 3.0]), np.array([0.5, -1.0])
     table = np.pad(np.ones((N_ITEMS, 2)), (0, 1))
-    states, diagonals, residuals = solve_users(ratings, table, np.empty(0), ridge, prior)
+    states, diagonals, residuals = solve_users(ratings, table, ridge, prior)
     np.testing.assert_allclose(states, [prior] * n_clients, rtol=1e-14)
     assert diagonals.tolist() == [ridge.tolist()] * n_clients
     assert residuals.shape == (0,)
@@ -138,7 +138,7 @@ def test_a_client_without_ratings_has_the_prior(n_clients):
 
 def test_no_clients():
     ratings = make(weights=False).take(np.empty(0, dtype=int))
-    states, diagonals, residuals = solve_users(ratings, *draw(ratings, K))
+    states, diagonals, residuals = solve_users(ratings, *draw(K))
     assert states.shape == diagonals.shape == (0, K)
     assert residuals.shape == (0,)
 

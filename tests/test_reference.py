@@ -7,7 +7,7 @@ import pytest
 import reference
 from sklearn.utils import check_random_state
 
-from sklearn_fedrecon import FederatedReconstructionMF, _blocks
+from sklearn_fedrecon import FederatedReconstructionMF, _padding
 from sklearn_fedrecon._blocks import BLOCK_SIZE
 from sklearn_fedrecon._distribution import _chunks
 from sklearn_fedrecon._population import first_exchange
@@ -218,7 +218,7 @@ def test_many_clients(n_components, fit_bias):
 
 @pytest.mark.parametrize("query", [None, slice(None)], ids=["no split", "query like support"])
 def test_more_ratings_than_a_block_holds(query, monkeypatch):
-    monkeypatch.setattr(_blocks, "_BLOCK_NUMBERS", 1 << 12)
+    monkeypatch.setattr(_padding, "_BLOCK_NUMBERS", 1 << 12)
     clients = loops(table(n_clients=120, n_items=160), 120)
     assert sum(map(len, clients)) > BLOCK_SIZE
     split = None if query is None else EveryOther(slice(None), query)

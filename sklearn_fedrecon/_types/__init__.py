@@ -10,6 +10,7 @@ from ._ratings import (
     chunk_bounds,
     clients_by_items,
     is_mapped,
+    items_by_clients,
     starts_and_end,
 )
 from ._records import PartialSum, RoundContext, RoundReport, SupportStatistics, UserStates
@@ -25,5 +26,6 @@ __all__ = [
     "chunk_bounds",
     "clients_by_items",
     "is_mapped",
+    "items_by_clients",
     "starts_and_end",
 ]

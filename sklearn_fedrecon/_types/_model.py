@@ -67,12 +67,13 @@ class ServerModel:
 
     @cached_property
     def table(self) -> np.ndarray:
-        """The rows of `design`, each with a place for a target after it, and a last row of
-        zeros for padding: shape (n_items + 1, d + 1).
+        """The rows of `design`, each with minus the `offsets` of its item after it, and a last
+        row of zeros for padding: shape (n_items + 1, d + 1).
         """
         table = np.zeros((self.n_items + 1, len(self.user_prior_mean) + 1), dtype=self.dtype)
         table[:-1, : self.n_components] = self.item_factors
         table[:-1, self.n_components : -1] = 1
+        table[:-1, -1] = -self.offsets()
         return table
 
     def design(self) -> np.ndarray:
@@ -83,7 +84,10 @@ class ServerModel:
         """All but the table, which is made again where it is needed."""
         return {name: value for name, value in vars(self).items() if name != "table"}
 
+    def offsets(self) -> np.ndarray:
+        """What every item's ratings have in common, shape (n_items,): mean and item bias."""
+        return self.item_bias + self.dtype.type(self.global_mean)
+
     def residuals(self, ratings: ClientRatings) -> np.ndarray:
         """Ratings less global mean and item bias, shape (n_ratings,)."""
-        offset = self.item_bias + self.dtype.type(self.global_mean)
-        return ratings.values - np.take(offset, ratings.items)
+        return ratings.values - np.take(self.offsets(), ratings.items)

@@ -151,13 +151,31 @@ class ClientRatings:
 def clients_by_items(
     data: np.ndarray, items: np.ndarray, indptr: np.ndarray, n_items: int
 ) -> sparse.csr_array:
-    """Matrix of shape (n_clients, n_items) of numbers that belong to clients and items.
+    """Matrix of shape (n_clients, n_items) of numbers that belong to clients and items."""
+    return _filled(
+        sparse.csr_array((len(indptr) - 1, n_items), dtype=data.dtype), data, items, indptr
+    )
 
-    Where indices and pointers are of one type, SciPy need not look through the indices.
+
+def items_by_clients(
+    data: np.ndarray, items: np.ndarray, indptr: np.ndarray, n_items: int
+) -> sparse.csc_array:
+    """The transpose of `clients_by_items`, of shape (n_items, n_clients)."""
+    return _filled(
+        sparse.csc_array((n_items, len(indptr) - 1), dtype=data.dtype), data, items, indptr
+    )
+
+
+def _filled(matrix, data: np.ndarray, items: np.ndarray, indptr: np.ndarray):
+    """An empty sparse matrix with these arrays for its own.
+
+    Its constructor, and its transpose, would copy arrays that are a part of a larger one; and
+    look through the indices where these and the pointers are not of one type.
     """
     if len(items) <= np.iinfo(items.dtype).max:
         indptr = indptr.astype(items.dtype)
-    return sparse.csr_array((data, items, indptr), shape=(len(indptr) - 1, n_items))
+    matrix.data, matrix.indices, matrix.indptr = data, items, indptr
+    return matrix
 
 
 def starts_and_end(lengths: np.ndarray) -> np.ndarray:

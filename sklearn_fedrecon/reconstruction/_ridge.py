@@ -105,8 +105,7 @@ class RidgeReconstruction(BaseEstimator):
         users : UserStates
         """
         ridge = np.full(len(model.user_prior_mean), self.alpha, dtype=model.dtype)
-        nothing, targets = np.zeros_like(ridge), model.residuals(ratings)
-        states, _, _ = solve_users(ratings, model.table, targets, ridge, nothing)
+        states, _, _ = solve_users(ratings, model.table, ridge, np.zeros_like(ridge))
         return UserStates(states)
 
     def covariance(self, ratings: ClientRatings, model: ServerModel) -> np.ndarray:

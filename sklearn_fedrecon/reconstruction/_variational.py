@@ -106,7 +106,7 @@ class VariationalReconstruction(BaseEstimator):
         noise = model.dtype.type(model.noise_variance)
         ridge, item_variances, extra = self._penalties(ratings, model)
         states, diagonals, residuals = solve_users(
-            ratings, model.table, model.residuals(ratings), ridge, model.user_prior_mean, extra
+            ratings, model.table, ridge, model.user_prior_mean, extra
         )
         support = SupportStatistics(ratings, residuals, diagonals - ridge, item_variances)
         return UserStates(states, noise / diagonals, support)
