@@ -203,6 +203,13 @@ def test_reconstruction_is_the_posterior(table, fit_bias):
     assert list(user.rated_items) == items
 
 
+def test_items_lie_row_by_row_in_memory(model):
+    """Otherwise whoever gathers a few of them copies all of them first."""
+    server = model._state.model
+    assert server.item_factors.flags.c_contiguous
+    assert server.item_variance.flags.c_contiguous
+
+
 def test_a_stored_user_is_the_user_rebuilt(table, model):
     for position in range(0, 90, 11):
         X, y = ratings_of(table, model.users_[position])

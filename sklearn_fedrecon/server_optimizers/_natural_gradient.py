@@ -112,20 +112,21 @@ class NaturalGradient(BaseEstimator):
         step, memory = self._step_sizes(state, context)
         state = _running_averages(state, aggregate, memory, context)
         scale = float(aggregate["total_weight"]) / context.rate
-        factors, gradient = model.item_factors.astype(np.float64), aggregate["item_factors"]
-        spread, axes = _principal_axes(state["moment"], rotate=not context.streaming)
-        if axes is not None:
-            factors, gradient = factors @ axes, gradient @ axes
-            state["moment"] = np.diag(spread)
-        spread = np.maximum(spread, _FLOOR * state["unit"])
         noise = max(float(state["noise"]), _FLOOR * float(state["unit"]))
         pull = _prior_pull(scale * aggregate["counts"], state["counts"], context) * step
+        dtype, factors = model.dtype, model.item_factors
+        gradient = (aggregate["item_factors"] * (step * scale / noise)).astype(dtype)
+        spread, axes = _principal_axes(state["moment"], rotate=not context.streaming)
+        if axes is not None:
+            factors, gradient = factors @ axes.astype(dtype), gradient @ axes.astype(dtype)
+            state["moment"] = np.diag(spread)
+        spread = np.maximum(spread, _FLOOR * state["unit"])
         factors, variance = _posterior(
             factors,
-            gradient * (step * scale / noise),
-            np.outer(state["counts"], spread / noise),
+            gradient,
+            np.outer(state["counts"].astype(dtype), (spread / noise).astype(dtype)),
             1.0 / model.item_prior_variance,
-            pull[:, None],
+            pull[:, None].astype(dtype),
         )
         bias, bias_variance = _posterior(
             model.item_bias.astype(np.float64),
@@ -161,8 +162,8 @@ class NaturalGradient(BaseEstimator):
         users = np.concatenate([order, np.arange(k, len(model.user_prior_mean))])
         model = replace(
             model,
-            item_factors=model.item_factors[:, order],
-            item_variance=model.item_variance[:, order],
+            item_factors=np.take(model.item_factors, order, axis=1),  # row by row in memory
+            item_variance=np.take(model.item_variance, order, axis=1),
             user_prior_mean=model.user_prior_mean[users],
             user_prior_variance=model.user_prior_variance[users],
         )
@@ -235,13 +236,13 @@ def _with_items(model, state, factors, variance, bias, bias_variance) -> ServerM
     prior = prior_bias = 0.0
     if factors.size:
         squares = np.einsum("ik,ik->i", factors, factors) + variance.sum(axis=1)
-        prior = np.mean(squares[seen]) / factors.shape[1]
+        prior = np.mean(squares[seen], dtype=np.float64) / factors.shape[1]
     if model.fit_bias:
         prior_bias = np.mean(np.square(bias[seen]) + bias_variance[seen])
     return replace(
         model,
-        item_factors=factors.astype(dtype),
-        item_variance=variance.astype(dtype),
+        item_factors=factors,
+        item_variance=variance,
         item_bias=bias.astype(dtype),
         item_bias_variance=bias_variance.astype(dtype),
         item_prior_variance=max(float(prior), _FLOOR),
