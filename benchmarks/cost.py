@@ -12,7 +12,9 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.optimize import nnls
 
+from sklearn_fedrecon._blocks import is_short
 from sklearn_fedrecon._distribution import ChunkMap
+from sklearn_fedrecon._types import ClientRatings
 from sklearn_fedrecon.datasets import make_ratings
 
 from ._data import encoded
@@ -29,16 +31,17 @@ SHAPES = (  # users, items, ratings
     (2_000, 2_000, 500_000),
     (1_000, 10_000, 20_000),
 )
-TERMS = {
-    "ratings": lambda R, n, m, k: R,
-    "ratings x k": lambda R, n, m, k: R * k,
-    "ratings x d^2": lambda R, n, m, k: R * (k + 1) ** 2,
-    "clients": lambda R, n, m, k: n,
-    "clients x d^2": lambda R, n, m, k: n * (k + 1) ** 2,
-    "clients x d^3": lambda R, n, m, k: n * (k + 1) ** 3,
-    "items x k": lambda R, n, m, k: m * k,
-    "round": lambda R, n, m, k: 1,
-}
+TERMS = ("ratings", "ratings x k", "ratings x d u", "clients", "clients x u^2", "clients x u^3")
+TERMS += ("items x k", "round")
+
+
+def terms(ratings: ClientRatings, k: int) -> list[int]:
+    """What a round has of each of `TERMS`."""
+    d, lengths = k + 1, ratings.lengths.astype(np.int64)
+    u = np.where(is_short(lengths, d), lengths, d)
+    of_ratings = [lengths.sum(), k * lengths.sum(), d * (lengths @ u)]
+    of_clients = [len(lengths), (u**2).sum(), (u**3).sum()]
+    return [int(number) for number in (*of_ratings, *of_clients, ratings.n_items * k, 1)]
 
 
 def run(options) -> Iterator[Table]:
@@ -52,10 +55,9 @@ def run(options) -> Iterator[Table]:
             with one_thread(), ChunkMap(1) as mapper:
                 ours.advance(mapper)
                 timing = alternate({"": lambda o=ours, m=mapper: o.run(m)}, repeats)[""]
-            shapes.append((ratings.n_ratings, ratings.n_clients, ratings.n_items, k))
+            shapes.append(terms(ratings, k))
             seconds.append(timing.cpu_median)
-    design = np.array([[term(*shape) for term in TERMS.values()] for shape in shapes], float)
-    relative = design / np.array(seconds)[:, None]
+    relative = np.array(shapes, float) / np.array(seconds)[:, None]
     coefficients, _ = nnls(relative, np.ones(len(seconds)))
     ratio = relative @ coefficients
     result = Table(
@@ -64,7 +66,10 @@ def run(options) -> Iterator[Table]:
         [[name, 1e9 * value] for name, value in zip(TERMS, coefficients.tolist(), strict=True)],
     )
     result.notes.append(
-        f"d = k + 1; {len(seconds)} rounds of {len(SHAPES)} shapes: the formula gives "
+        "d = k + 1; u: unknowns of a client's system, d or its ratings where these are few"
+    )
+    result.notes.append(
+        f"{len(seconds)} rounds of {len(SHAPES)} shapes: the formula gives "
         f"{ratio.min():.2f} to {ratio.max():.2f} times what was measured"
     )
     yield result

@@ -18,7 +18,7 @@ from ._types import ClientRatings, ServerModel, SupportStatistics, UserStates
 
 BLOCK_SIZE = 8192  # ratings that are predicted, or stepped through, at once
 _GROUP_NUMBERS = 1 << 22  # of the systems that are solved together, at most
-_GROUP_PAGES = 1536  # of memory that one column of all of them may touch, at most
+_GROUP_PAGES = 1792  # of memory that one column of all of them may touch, at most
 _PAGE_NUMBERS = 1 << 10
 _SMALL_PRODUCT = 10**6  # multiplications up to which OpenBLAS does without packing
 _SHORT = 0.6  # ratings for each number of a state, up to which the dual form is faster
@@ -107,7 +107,7 @@ def client_groups(
         `solve_by_ratings` or `solve_by_components`.
     """
     lengths, width = ratings.lengths, table.shape[1]
-    n_short = int(np.searchsorted(lengths, int(_SHORT * (width - 1)), side="right"))
+    n_short = int(np.count_nonzero(is_short(lengths, width - 1)))
     if n_short < min(FEW_SYSTEMS, len(lengths)):  # not worth a group of their own
         n_short = 0
     for start, stop in _of_similar_length(lengths[:n_short]):
@@ -119,6 +119,11 @@ def client_groups(
     for start, stop in _of_similar_size(n_short, len(lengths), width):
         group = PaddedGroup(ratings, table, start, stop, piece=piece)
         yield group, slice(start, stop), solve_by_components
+
+
+def is_short(lengths: np.ndarray, d: int) -> np.ndarray:
+    """Whether so few ratings are fewer unknowns than a state has, by enough to be worth it."""
+    return lengths <= _SHORT * d
 
 
 def _of_similar_size(start: int, stop: int, width: int) -> list[tuple[int, int]]:
