@@ -2,12 +2,13 @@
 
 Rounds with all clients are timed for several numbers of ratings, clients, items and
 components; the coefficients of the formula are the non-negative ones with the least squared
-relative error.
+relative error. `--figure FILE` draws what was measured beside the formula.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from scipy.optimize import nnls
@@ -60,6 +61,9 @@ def run(options) -> Iterator[Table]:
     relative = np.array(shapes, float) / np.array(seconds)[:, None]
     coefficients, _ = nnls(relative, np.ones(len(seconds)))
     ratio = relative @ coefficients
+    if options.figure:
+        numbers = options.components or COMPONENTS
+        draw(numbers, np.array(seconds).reshape(len(SHAPES), -1), ratio, options.figure)
     result = Table(
         "Cost of a round: nanoseconds of CPU per unit, one thread, float32",
         ["unit", "ns"],
@@ -73,3 +77,40 @@ def run(options) -> Iterator[Table]:
         f"{ratio.min():.2f} to {ratio.max():.2f} times what was measured"
     )
     yield result
+
+
+def draw(components, seconds: np.ndarray, ratio: np.ndarray, path: Path) -> None:
+    """Draw nanoseconds a rating against components, a curve for each shape.
+
+    Parameters
+    ----------
+    components : sequence of int
+    seconds : ndarray of shape (n_shapes, n_components)
+    ratio : ndarray of shape (n_shapes * n_components,)
+        What the formula gives, over what was measured.
+    path : Path
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    formula = seconds * ratio.reshape(seconds.shape)
+    for (n_users, n_items, n_ratings), measured, computed in zip(
+        SHAPES, seconds, formula, strict=True
+    ):
+        label = f"{n_ratings:,} ratings, {n_users:,} users, {n_items:,} items"
+        scale = 1e9 / n_ratings
+        (points,) = axes.loglog(components, scale * measured, "o", label=label)
+        axes.loglog(components, scale * computed, color=points.get_color(), linewidth=1)
+    axes.set_xticks(components, map(str, components))
+    ticks = [a * b for b in (1, 10, 100, 1000, 10_000) for a in (1, 2, 5)]
+    low, high = axes.get_ylim()
+    shown = [tick for tick in ticks if low < tick < high]
+    axes.set_yticks(shown, map(str, shown))
+    axes.minorticks_off()
+    axes.set_xlabel("components")
+    axes.set_ylabel("nanoseconds of CPU a rating")
+    axes.set_title("A round of all clients: measured (points) and by the formula (lines)")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    figure.savefig(path)
