@@ -32,8 +32,16 @@ SHAPES = (  # users, items, ratings
     (2_000, 2_000, 500_000),
     (1_000, 10_000, 20_000),
 )
-TERMS = ("ratings", "ratings x k", "ratings x d u", "clients", "clients x u^2", "clients x u^3")
-TERMS += ("items x k", "round")
+TERMS = (
+    "ratings",
+    "ratings x k",
+    "ratings x d u",
+    "clients",
+    "clients x u^2",
+    "clients x u^3",
+    "items x k",
+    "round",
+)
 
 
 def terms(ratings: ClientRatings, k: int) -> list[int]:

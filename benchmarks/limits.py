@@ -19,7 +19,7 @@ from sklearn_fedrecon._distribution._chunks import cut_chunks
 from sklearn_fedrecon._padding import PaddedGroup
 from sklearn_fedrecon._solving import dual_systems, gram_matrices, solve_by_ratings
 from sklearn_fedrecon._systems import solve_systems
-from sklearn_fedrecon._types import ClientRatings
+from sklearn_fedrecon._types import ClientRatings, items_by_clients
 
 from ._data import encoded, table
 from ._measure import alternate, one_thread
@@ -74,7 +74,10 @@ def parts(ratings: ClientRatings, k: int, speed: float, repeats: int) -> list[fl
         for chunk in chunks
         for group, _, solve in client_groups(chunk, table)
     ]
-    matrices = [chunk.matrix(chunk.rating_weights()) for chunk in chunks]
+    matrices = [
+        items_by_clients(chunk.rating_weights(), chunk.items, chunk.indptr, chunk.n_items)
+        for chunk in chunks
+    ]
     states = [np.ones((chunk.n_clients, k), dtype=np.float32) for chunk in chunks]
     solved = [systems_of(group, short).copy() for group, short in groups]
 
@@ -93,7 +96,7 @@ def parts(ratings: ClientRatings, k: int, speed: float, repeats: int) -> list[fl
 
     def multiply():
         for matrix, vectors in zip(matrices, states, strict=True):
-            matrix.T @ vectors
+            matrix @ vectors
 
     with ChunkMap(1) as mapper:
         whole.advance(mapper)
@@ -113,7 +116,7 @@ def systems_of(group: PaddedGroup, short: bool) -> np.ndarray:
     if short:
         d = group.width - 1
         ones, nothing = np.ones((group.n_clients, d), np.float32), np.zeros(d, np.float32)
-        return dual_systems(group, ones, nothing, None)[0]
+        return dual_systems(group, ones, nothing)[0]
     systems = gram_matrices(group)
     np.einsum("cjj->cj", systems[:, :-1, :-1])[...] += 1
     return systems

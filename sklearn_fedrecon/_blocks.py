@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from ._padding import PaddedGroup
-from ._solving import SYRK_WIDTH, solve_by_components, solve_by_ratings
+from ._solving import largest_piece, solve_by_components, solve_by_ratings
 from ._systems import FEW_SYSTEMS
 from ._types import ClientRatings, ServerModel, SupportStatistics, UserStates
 
@@ -20,7 +20,6 @@ BLOCK_SIZE = 8192  # ratings that are predicted, or stepped through, at once
 _GROUP_NUMBERS = 1 << 22  # of the systems that are solved together, at most
 _GROUP_PAGES = 1792  # of memory that one column of all of them may touch, at most
 _PAGE_NUMBERS = 1 << 10
-_SMALL_PRODUCT = 10**6  # multiplications up to which OpenBLAS does without packing
 _SHORT = 0.6  # ratings for each number of a state, up to which the dual form is faster
 _SIMILAR = 0.8  # length of the shortest of those solved together, over that of the longest
 
@@ -113,11 +112,8 @@ def client_groups(
     for start, stop in _of_similar_length(lengths[:n_short]):
         group = PaddedGroup(ratings, table, start, stop, even=True)
         yield group, slice(start, stop), solve_by_ratings
-    # Products of two shapes are computed by GEMM, which for small ones is faster than SYRK,
-    # although it computes both triangles.
-    piece = None if width >= SYRK_WIDTH else max(1, _SMALL_PRODUCT // width**2)
     for start, stop in _of_similar_size(n_short, len(lengths), width):
-        group = PaddedGroup(ratings, table, start, stop, piece=piece)
+        group = PaddedGroup(ratings, table, start, stop, piece=largest_piece(width))
         yield group, slice(start, stop), solve_by_components
 
 

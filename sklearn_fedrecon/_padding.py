@@ -64,10 +64,11 @@ class PaddedGroup:
     ratings : slice
         Positions of the group's ratings.
     values : ndarray of shape (n_group_ratings,)
-    weights : ndarray of shape (n_group_ratings,) or None
     blocks : list of Block
     size : int
         Padded ratings of the group.
+    roots : ndarray of shape (size,) or None
+        Square roots of the weights, padded.
     """
 
     def __init__(
@@ -83,7 +84,6 @@ class PaddedGroup:
         indptr = ratings.indptr[start : stop + 1]
         self.ratings = slice(indptr[0], indptr[-1])
         self.values = ratings.values[self.ratings]
-        self.weights = None if ratings.weights is None else ratings.weights[self.ratings]
         self._table = table
         lengths = np.diff(indptr)
         self.blocks = self._cut(lengths, even, piece)
@@ -94,6 +94,8 @@ class PaddedGroup:
         self._places = np.arange(len(self.values))
         self._places += np.repeat(begins - (indptr[:-1] - indptr[0]), lengths)
         self._items = self.pad(ratings.items[self.ratings], fill=len(table) - 1)
+        weights = ratings.weights
+        self.roots = None if weights is None else self.pad(np.sqrt(weights[self.ratings]))
         shape = (int(max(n_clients * longest)), table.shape[1])
         self._buffer = scratch("rows", shape, table.dtype)
 

@@ -13,7 +13,8 @@ from ._padding import PaddedGroup
 from ._scratch import scratch
 from ._systems import solve_systems
 
-SYRK_WIDTH = 90  # from it on, half of the multiplications is worth more than that
+_SMALL_PRODUCT = 10**6  # multiplications up to which OpenBLAS does without packing
+_SYRK_WIDTH = 90  # from it on, half of the multiplications is worth more than that
 
 
 # --- by components -----------------------------------------------------------------------------
@@ -47,6 +48,15 @@ def solve_by_components(
     return factors[:, :-1], diagonals, _residuals(group, predictions)
 
 
+def largest_piece(width: int) -> int | None:
+    """Ratings of a client that `gram_matrices` should multiply at once; None is all.
+
+    Products of two shapes are computed by GEMM, which for small ones is faster than SYRK,
+    although it computes both triangles.
+    """
+    return None if width >= _SYRK_WIDTH else max(1, _SMALL_PRODUCT // width**2)
+
+
 def gram_matrices(group: PaddedGroup) -> np.ndarray:
     """Sums of ``w x x'`` and, below them, of ``w y x``, where ``y`` is a rating less its offset.
 
@@ -56,14 +66,13 @@ def gram_matrices(group: PaddedGroup) -> np.ndarray:
         The last column may be anything. Working memory, see `_scratch.py`.
     """
     values = group.pad(group.values)
-    roots = None if group.weights is None else group.pad(np.sqrt(group.weights))
     width = group.width
     systems = scratch("systems", (group.n_clients, width, width), values.dtype)
     for block in group.blocks:
         x = group.rows(block)
         x[:, :, -1] += values[block.places].reshape(block.shape)
-        if roots is not None:
-            x *= roots[block.places].reshape(*block.shape, 1)
+        if group.roots is not None:
+            x *= group.roots[block.places].reshape(*block.shape, 1)
         _multiply(x, block.n_pieces, out=systems[block.clients])
     return systems
 
@@ -71,7 +80,7 @@ def gram_matrices(group: PaddedGroup) -> np.ndarray:
 def _multiply(x: np.ndarray, n_pieces: int, out: np.ndarray) -> None:
     """Products ``x' x`` of many matrices; the last column may be left out."""
     n, _, width = x.shape
-    if width >= SYRK_WIDTH:
+    if width >= _SYRK_WIDTH:
         np.matmul(x.swapaxes(1, 2), x, out=out)
     elif n_pieces == 1:
         np.matmul(x.swapaxes(1, 2), x[:, :, :-1], out=out[:, :, :-1])
@@ -112,26 +121,15 @@ def solve_by_ratings(
 
         (1 + X P^-1 X') a = y - X z_0,    z = z_0 + P^-1 X' a
 
-    Parameters
-    ----------
-    group : PaddedGroup
-        Padded evenly: the last row of every client is not a rating, and here stands for
-        ``z_0``.
-    penalty : ndarray of shape (n_group, d)
-    right : ndarray of shape (d,)
-
-    Returns
-    -------
-    states, diagonals : ndarray of shape (n_group, d)
-    residuals : ndarray of shape (n_group_ratings,)
+    The group is padded evenly: the last row of every client is not a rating, and here stands
+    for ``z_0``. All else that is given and returned is as there.
     """
-    roots = None if group.weights is None else group.pad(np.sqrt(group.weights))
-    systems, diagonals = dual_systems(group, penalty, right, roots)
+    systems, diagonals = dual_systems(group, penalty, right)
     n_clients, longest = systems.shape[0], systems.shape[2]
     solutions = np.zeros((n_clients, longest + 1), dtype=systems.dtype)
     solutions[:, :-1] = solve_systems(systems)
-    if roots is not None:
-        solutions *= roots.reshape(solutions.shape)
+    if group.roots is not None:
+        solutions *= group.roots.reshape(solutions.shape)
     factors = _with_offset(penalty)
     predictions = np.empty(group.size, dtype=systems.dtype)
     for block in group.blocks:
@@ -143,7 +141,7 @@ def solve_by_ratings(
 
 
 def dual_systems(
-    group: PaddedGroup, penalty: np.ndarray, right: np.ndarray, roots: np.ndarray | None
+    group: PaddedGroup, penalty: np.ndarray, right: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Systems of `solve_by_ratings`, and the diagonals of those by components.
 
@@ -153,8 +151,6 @@ def dual_systems(
         Padded evenly.
     penalty : ndarray of shape (n_group, d)
     right : ndarray of shape (d,)
-    roots : ndarray of shape (n_padded_ratings,) or None
-        Square roots of the weights.
 
     Returns
     -------
@@ -174,8 +170,8 @@ def dual_systems(
     for block in group.blocks:
         x, own = group.rows(block), scales[block.clients]
         targets[block.clients] += x[:, :, -1]
-        if roots is not None:
-            x *= roots[block.places].reshape(*block.shape, 1)
+        if group.roots is not None:
+            x *= group.roots[block.places].reshape(*block.shape, 1)
         x *= own
         x[:, -1, :-1] = right * own[:, 0, :-1]
         np.matmul(x, x[:, :-1].swapaxes(1, 2), out=systems[block.clients])
@@ -183,8 +179,8 @@ def dual_systems(
         diagonals[block.clients] = np.matmul(is_rating, x)[:, 0, :-1]
     diagonals += 1
     diagonals *= penalty
-    if roots is not None:
-        targets *= roots.reshape(targets.shape)
+    if group.roots is not None:
+        targets *= group.roots.reshape(targets.shape)
     np.subtract(targets[:, :-1], systems[:, -1], out=systems[:, -1])
     np.einsum("cjj->cj", systems[:, :-1])[...] += 1
     return systems, diagonals

@@ -173,6 +173,6 @@ class ClientUpdates:
 
         One product gives both: shapes (n_items, k), and (n_items,) in float64.
         """
-        by_client = items_by_clients(values, self.items, self.indptr, len(self.item_factors))
-        sums = by_client @ np.hstack([vectors, weights])
+        by_item = items_by_clients(values, self.items, self.indptr, len(self.item_factors))
+        sums = by_item @ np.hstack([vectors, weights])
         return sums[:, :-1], sums[:, -1].astype(np.float64)

@@ -91,7 +91,7 @@ def test_a_matrix_that_rounding_made_indefinite_has_a_finite_solution(d):
 @pytest.mark.parametrize("syrk_width", [1, 10**6])
 @pytest.mark.parametrize("weights", [False, True])
 def test_gram_matrices_in_pieces_and_by_either_routine(weights, syrk_width, piece, monkeypatch):
-    monkeypatch.setattr(_solving, "SYRK_WIDTH", syrk_width)
+    monkeypatch.setattr(_solving, "_SYRK_WIDTH", syrk_width)
     d, lengths = 3, [0, 1, 1, 2, 17, 18, 50]
     ratings, table = draw_ratings(lengths, weights=weights), draw_table(d)
     targets = targets_of(ratings, table)
@@ -159,6 +159,29 @@ def test_clients_with_fewer_ratings_than_unknowns_are_solved_by_ratings():
 def test_a_few_short_clients_among_others_make_no_group():
     assert groups_of([1] * 10 + [20] * 80, d=10) == [(slice(0, 90), "solve_by_components")]
     assert groups_of([1] * 10, d=10) == [(slice(0, 10), "solve_by_ratings")]
+
+
+@pytest.mark.parametrize("small_product", [1, 40, 500, 10**6])
+@pytest.mark.parametrize("syrk_width", [1, 10**6])
+def test_users_are_the_same_in_pieces_of_any_size(syrk_width, small_product, monkeypatch):
+    ratings, table = draw_ratings([4, 5, 17, 18, 50], weights=True), draw_table(3)
+    expected = solve_users(ratings, table, np.ones(3), np.zeros(3))
+    monkeypatch.setattr(_solving, "_SMALL_PRODUCT", small_product)
+    monkeypatch.setattr(_solving, "_SYRK_WIDTH", syrk_width)
+    [(group, _, _)] = client_groups(ratings, table)
+    cut = syrk_width > 4 and small_product < 50 * 4**2
+    assert any(block.n_pieces > 1 for block in group.blocks) == cut
+    for found, wanted in zip(
+        solve_users(ratings, table, np.ones(3), np.zeros(3)), expected, strict=True
+    ):
+        np.testing.assert_allclose(found, wanted, rtol=1e-10, atol=1e-10)
+
+
+def test_systems_on_too_many_pages_are_solved_in_groups(monkeypatch):
+    monkeypatch.setattr(_blocks, "_GROUP_PAGES", 10)
+    width = 40  # more than a page each
+    found = groups_of([60] * 25, d=width - 1)
+    assert [clients.stop - clients.start for clients, _ in found] == [8, 8, 9]
 
 
 @pytest.mark.parametrize("numbers", [1, 500, 10**6])

@@ -5,7 +5,13 @@ from dataclasses import FrozenInstanceError, replace
 import numpy as np
 import pytest
 
-from sklearn_fedrecon._types import ClientRatings, PartialSum, ServerModel, UserStates
+from sklearn_fedrecon._types import (
+    ClientRatings,
+    PartialSum,
+    ServerModel,
+    UserStates,
+    items_by_clients,
+)
 
 LENGTHS = [2, 0, 3, 1, 4]
 
@@ -121,7 +127,20 @@ def test_matrix_has_a_row_a_client(ratings):
     for row, (_, rated) in enumerate(as_lists(ratings)):
         for item, value, _, _ in rated:
             dense[row, item] = value
-    assert np.array_equal(ratings.matrix(ratings.values).toarray(), dense)
+    matrix = ratings.matrix(ratings.values)
+    assert np.array_equal(matrix.toarray(), dense)
+    transposed = items_by_clients(ratings.values, ratings.items, ratings.indptr, 6)
+    assert np.array_equal(transposed.toarray(), dense.T)
+    assert np.array_equal(transposed @ np.eye(5), dense.T)
+
+
+def test_matrices_of_a_span_copy_nothing(ratings):
+    part = ratings.span(0, 2)  # less than half, which a constructor of SciPy copies
+    by_client = part.matrix(part.values)
+    by_item = items_by_clients(part.values, part.items, part.indptr, part.n_items)
+    for matrix in (by_client, by_item):
+        assert np.shares_memory(matrix.data, ratings.values)
+        assert np.shares_memory(matrix.indices, ratings.items)
 
 
 def model(*, fit_bias, dtype="float32"):

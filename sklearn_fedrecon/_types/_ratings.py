@@ -152,18 +152,16 @@ def clients_by_items(
     data: np.ndarray, items: np.ndarray, indptr: np.ndarray, n_items: int
 ) -> sparse.csr_array:
     """Matrix of shape (n_clients, n_items) of numbers that belong to clients and items."""
-    return _filled(
-        sparse.csr_array((len(indptr) - 1, n_items), dtype=data.dtype), data, items, indptr
-    )
+    matrix = sparse.csr_array((len(indptr) - 1, n_items), dtype=data.dtype)
+    return _filled(matrix, data, items, indptr)
 
 
 def items_by_clients(
     data: np.ndarray, items: np.ndarray, indptr: np.ndarray, n_items: int
 ) -> sparse.csc_array:
     """The transpose of `clients_by_items`, of shape (n_items, n_clients)."""
-    return _filled(
-        sparse.csc_array((n_items, len(indptr) - 1), dtype=data.dtype), data, items, indptr
-    )
+    matrix = sparse.csc_array((n_items, len(indptr) - 1), dtype=data.dtype)
+    return _filled(matrix, data, items, indptr)
 
 
 def _filled(matrix, data: np.ndarray, items: np.ndarray, indptr: np.ndarray):

@@ -118,7 +118,8 @@ class NaturalGradient(BaseEstimator):
         gradient = (aggregate["item_factors"] * (step * scale / noise)).astype(dtype)
         spread, axes = _principal_axes(state["moment"], rotate=not context.streaming)
         if axes is not None:
-            factors, gradient = factors @ axes.astype(dtype), gradient @ axes.astype(dtype)
+            axes = axes.astype(dtype)
+            factors, gradient = factors @ axes, gradient @ axes
             state["moment"] = np.diag(spread)
         spread = np.maximum(spread, _FLOOR * state["unit"])
         factors, variance = _posterior(
