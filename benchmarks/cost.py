@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import nnls
 
-from sklearn_fedrecon._blocks import is_short
 from sklearn_fedrecon._distribution import ChunkMap
+from sklearn_fedrecon._kernels._blocks import is_short
 from sklearn_fedrecon._types import ClientRatings
 from sklearn_fedrecon.datasets import make_ratings
 

@@ -13,12 +13,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sklearn_fedrecon._blocks import client_groups
 from sklearn_fedrecon._distribution import ChunkMap
 from sklearn_fedrecon._distribution._chunks import cut_chunks
-from sklearn_fedrecon._padding import PaddedGroup
-from sklearn_fedrecon._solving import dual_systems, gram_matrices, solve_by_ratings
-from sklearn_fedrecon._systems import solve_systems
+from sklearn_fedrecon._kernels._blocks import client_groups
+from sklearn_fedrecon._kernels._padding import PaddedGroup
+from sklearn_fedrecon._kernels._solving import dual_systems, gram_matrices, solve_by_ratings
+from sklearn_fedrecon._kernels._systems import solve_systems
 from sklearn_fedrecon._types import ClientRatings, items_by_clients
 
 from ._data import encoded, table

@@ -13,7 +13,7 @@ import numpy as np
 from sklearn_fedrecon import FederatedReconstructionMF
 from sklearn_fedrecon._compat import single_threaded_blas
 from sklearn_fedrecon._encoding import encode_ratings
-from sklearn_fedrecon._parts import build_parts
+from sklearn_fedrecon._training._parts import build_parts
 from sklearn_fedrecon._types import RoundContext
 from sklearn_fedrecon.datasets import make_ratings
 

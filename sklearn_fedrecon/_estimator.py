@@ -7,6 +7,10 @@ from numbers import Integral, Real
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_random_state
 
+from ._answers._deployment import DeploymentMixin
+from ._answers._explaining import ExplainingMixin
+from ._answers._recommending import RecommendingMixin
+from ._answers._serving import ServingMixin
 from ._compat import (
     CallbackSupportMixin,
     FitCallbacks,
@@ -16,17 +20,13 @@ from ._compat import (
     StrOptions,
     _fit_context,
 )
-from ._deployment import DeploymentMixin
 from ._distribution import ChunkMap
-from ._explaining import ExplainingMixin
 from ._fitted import FittedStateMixin, History
 from ._html import DocumentationLinkMixin
-from ._parts import build_parts, build_sampler
 from ._random import root_seed
-from ._recommending import RecommendingMixin
-from ._serving import ServingMixin
-from ._simulation import DivergenceGuard, guarded_round
-from ._training import Run, TrainingMixin
+from ._training._fit import Run, TrainingMixin
+from ._training._parts import build_parts, build_sampler
+from ._training._simulation import DivergenceGuard, guarded_round
 from ._types import RoundContext
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from ._types import PartialSum, RoundContext, ServerModel
-from ._updates import ClientUpdates
+from ._types._updates import ClientUpdates
 
 
 class Mean(BaseEstimator):

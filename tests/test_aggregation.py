@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sklearn_fedrecon._types import PartialSum, RoundContext
-from sklearn_fedrecon._updates import ClientUpdates
+from sklearn_fedrecon._types._updates import ClientUpdates
 from sklearn_fedrecon.aggregation import Mean
 
 CONTEXT = RoundContext(round=0, n_clients=10, rate=1.0, seed=0)

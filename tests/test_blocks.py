@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from sklearn_fedrecon import _blocks, _padding
-from sklearn_fedrecon._blocks import (
+from sklearn_fedrecon._kernels import _blocks, _padding
+from sklearn_fedrecon._kernels._blocks import (
     linear_predictions,
     solve_users,
     support_statistics,
 )
-from sklearn_fedrecon._systems import solve_systems
+from sklearn_fedrecon._kernels._systems import solve_systems
 from sklearn_fedrecon._types import ClientRatings, ServerModel, UserStates
 from sklearn_fedrecon.reconstruction._covariance import inverse_gram
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sklearn_fedrecon import _blocks, _padding, _scratch, _solving
-from sklearn_fedrecon._blocks import client_groups, solve_users
-from sklearn_fedrecon._padding import PaddedGroup
-from sklearn_fedrecon._scratch import scratch
-from sklearn_fedrecon._solving import gram_matrices, solve_by_components, solve_by_ratings
-from sklearn_fedrecon._systems import solve_systems
+from sklearn_fedrecon._kernels import _blocks, _padding, _scratch, _solving
+from sklearn_fedrecon._kernels._blocks import client_groups, solve_users
+from sklearn_fedrecon._kernels._padding import PaddedGroup
+from sklearn_fedrecon._kernels._scratch import scratch
+from sklearn_fedrecon._kernels._solving import gram_matrices, solve_by_components, solve_by_ratings
+from sklearn_fedrecon._kernels._systems import solve_systems
 from sklearn_fedrecon._types import ClientRatings
 
 N_ITEMS = 60

@@ -1,11 +1,10 @@
 """The layering rule of the package, enforced on the import statements themselves.
 
 1. The public part modules import the shared helpers and third-party packages, never each
-   other. Only `model_selection` uses `metrics`, as `_simulation` may, and `inspection` both;
+   other. Only `model_selection` uses `metrics`, and `inspection` both;
    `datasets` uses `_encoding`, as it stores tables encoded.
 2. `_round` imports `_types` only and never asks what kind its parts are.
-3. `_simulation` imports `_round`, `_population`, `metrics` and `communication`.
-   `_distribution`, which maps its steps over chunks of clients, imports the shared helpers.
+3. `_distribution`, which maps steps over chunks of clients, imports the shared helpers.
 4. `_estimator` may import everything, and so may the private modules that carry its methods;
    nothing imports `_estimator` but what stands on it: the package itself, `presets`,
    `persistence` and `_transformer`.
@@ -29,9 +28,7 @@ MAX_LINES_OF_THE_ESTIMATOR = 400  # half of them list its parameters: text, chec
 
 SHARED = {
     "_types",
-    "_updates",
-    "_blocks",
-    "_minibatches",
+    "_kernels",
     "_compat",
     "_optional",
     "_random",
@@ -51,20 +48,9 @@ PARTS = {
     "server_optimizers",
     "splitting",
 }
-OF_THE_ESTIMATOR = {
-    "_deployment",
-    "_explaining",
-    "_fitted",
-    "_html",
-    "_parts",
-    "_reading",
-    "_recommending",
-    "_serving",
-    "_several_users",
-    "_training",
-}
+OF_THE_ESTIMATOR = {"_answers", "_fitted", "_html", "_training"}
 EVERYTHING = SHARED | PARTS | OF_THE_ESTIMATOR
-EVERYTHING |= {"_distribution", "_encoding", "_population", "_round", "_simulation"}
+EVERYTHING |= {"_distribution", "_encoding", "_round"}
 
 # What a module may import from the package. A new module is given its place here.
 MAY_IMPORT = {
@@ -73,21 +59,13 @@ MAY_IMPORT = {
     "_optional": set(),
     "_random": set(),
     "exceptions": set(),
-    "_updates": {"_types"},
-    "_scratch": set(),
-    "_systems": {"_scratch"},
-    "_padding": {"_scratch", "_types"},
-    "_solving": {"_padding", "_scratch", "_systems"},
-    "_blocks": {"_padding", "_solving", "_systems", "_types"},
-    "_minibatches": {"_types", "_blocks"},
+    "_kernels": {"_types"},
     **dict.fromkeys(PARTS, SHARED),
     "model_selection": SHARED | {"metrics"},
     "inspection": SHARED | {"metrics", "model_selection"},
     "datasets": SHARED | {"_encoding"},
     "_encoding": SHARED,
     "_round": {"_types"},
-    "_population": SHARED | {"_round"},
-    "_simulation": SHARED | {"_round", "_population", "metrics", "communication"},
     "_distribution": SHARED,
     **dict.fromkeys(OF_THE_ESTIMATOR, EVERYTHING),
     "_estimator": EVERYTHING,
@@ -234,15 +212,14 @@ def test_module_fits_on_a_few_screens(module, path, is_package):
         ("sampling", "from ._round import run_round", "may not import _round"),
         ("sampling", "from sklearn_fedrecon import sampling, metrics", "may not import metrics"),
         ("sampling", "import sklearn_fedrecon", "may not import __init__"),
-        ("_blocks", "from ._estimator import X", "may not import _estimator"),
-        ("_simulation", "from ._estimator import X", "may not import _estimator"),
-        ("_simulation", "from .sampling import X", "may not import sampling"),
-        ("_round", "from ._blocks import X", "may not import _blocks"),
+        ("_kernels._blocks", "from .._estimator import X", "may not import _estimator"),
+        ("_kernels._blocks", "from ..sampling import X", "may not import sampling"),
+        ("_round", "from ._kernels import X", "may not import _kernels"),
         ("_round", "def f(p):\n    return isinstance(p, int)", "isinstance() asks"),
         ("_round", "def f(p):\n    return p.kind == 'sgd'", "compares with a string"),
         ("_round", "def f(p):\n    return p in ['sgd']", "compares with a string"),
         ("_round", "def f(p):\n    match p:\n        case int():\n            pass", "match asks"),
-        ("_serving", "from ._estimator import X", "may not import _estimator"),
+        ("_answers._serving", "from .._estimator import X", "may not import _estimator"),
         ("model_selection._grading", "from ..splitting import X", "may not import splitting"),
         ("model_selection._grading", "from ..metrics import rmse", None),
         ("datasets._files", "from ..metrics import X", "may not import metrics"),
@@ -252,7 +229,7 @@ def test_module_fits_on_a_few_screens(module, path, is_package):
         ("metrics", "from sklearn.base import _fit_context", "belongs into _compat"),
         ("metrics", "from sklearn.callback import X", "belongs into _compat"),
         ("metrics", "import os\nimport numpy as np\nfrom sklearn.utils import Bunch", None),
-        ("metrics", "from ._types import X\nfrom . import _blocks", None),
+        ("metrics", "from ._types import X\nfrom . import _kernels", None),
         ("metrics", "def f():\n    import pandas", None),
         ("datasets._files", "from ._columns import X\nfrom .._compat import Y", None),
         ("_compat", "from sklearn.utils._param_validation import X", None),

@@ -7,7 +7,7 @@ from sklearn.metrics import root_mean_squared_error
 
 from sklearn_fedrecon import FederatedReconstructionMF
 from sklearn_fedrecon._fitted import extended
-from sklearn_fedrecon._parts import build_parts
+from sklearn_fedrecon._training._parts import build_parts
 from sklearn_fedrecon.datasets import make_ratings
 from sklearn_fedrecon.server_optimizers import SGD
 

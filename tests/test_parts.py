@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from sklearn_fedrecon import FederatedReconstructionMF
-from sklearn_fedrecon._parts import ALIASES, PARTNERS, _build, build_parts
+from sklearn_fedrecon._training._parts import ALIASES, PARTNERS, _build, build_parts
 from sklearn_fedrecon.client_update import JointUpdate, SGDUpdate, VariationalUpdate
 from sklearn_fedrecon.reconstruction import (
     RidgeReconstruction,

@@ -8,11 +8,11 @@ import reference
 from sklearn.utils import check_random_state
 
 from sklearn_fedrecon import FederatedReconstructionMF, _padding
-from sklearn_fedrecon._blocks import BLOCK_SIZE
 from sklearn_fedrecon._distribution import _chunks
-from sklearn_fedrecon._population import first_exchange
+from sklearn_fedrecon._kernels._blocks import BLOCK_SIZE
 from sklearn_fedrecon._random import root_seed
 from sklearn_fedrecon._round import RoundParts, ServerState, run_round
+from sklearn_fedrecon._training._population import first_exchange
 from sklearn_fedrecon._types import ClientRatings, RoundContext
 from sklearn_fedrecon.aggregation import Mean
 from sklearn_fedrecon.client_update import VariationalUpdate

@@ -88,7 +88,7 @@ def test_variance_of_a_new_rating(table, fit_bias):
 def test_long_tables_are_predicted_in_parts(model, monkeypatch):
     rows = np.column_stack([np.arange(100), np.arange(100)[::-1]])
     whole = model.predict(rows, return_std=True)
-    monkeypatch.setattr("sklearn_fedrecon._serving._ROWS", 7)
+    monkeypatch.setattr("sklearn_fedrecon._answers._serving._ROWS", 7)
     assert np.array_equal(model.predict(rows, return_std=True), whole)
 
 

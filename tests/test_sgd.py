@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference_sgd as reference
 
-from sklearn_fedrecon._minibatches import step_blocks
+from sklearn_fedrecon._kernels._minibatches import step_blocks
 from sklearn_fedrecon._round import RoundParts, ServerState, on_devices, run_round
 from sklearn_fedrecon._types import ClientRatings, RoundContext, ServerModel, UserStates
 from sklearn_fedrecon.aggregation import Mean
@@ -233,7 +233,7 @@ def test_a_client_does_not_depend_on_who_else_is_there():
 
 
 def test_blocks_hold_every_client_once_and_are_small(monkeypatch):
-    monkeypatch.setattr("sklearn_fedrecon._minibatches.BLOCK_SIZE", 12)
+    monkeypatch.setattr("sklearn_fedrecon._kernels._minibatches.BLOCK_SIZE", 12)
     random = np.random.default_rng(13)
     lengths = [3, 25, 0, 8, 1, 14, 6]
     ratings = replace(random_ratings(random, lengths, weighted=False), batch_size=4)
@@ -252,7 +252,7 @@ def test_blocks_hold_every_client_once_and_are_small(monkeypatch):
 def test_blocks_change_nothing(monkeypatch):
     model, ratings, parts = random_configuration(1)
     whole = on_devices(ratings, model, parts, CONTEXT)
-    monkeypatch.setattr("sklearn_fedrecon._minibatches.BLOCK_SIZE", 2)
+    monkeypatch.setattr("sklearn_fedrecon._kernels._minibatches.BLOCK_SIZE", 2)
     cut = on_devices(ratings, model, parts, CONTEXT)
     np.testing.assert_array_equal(cut.sums["item_factors"], whole.sums["item_factors"])
 

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
-from sklearn_fedrecon import _simulation
-from sklearn_fedrecon._population import (
+from sklearn_fedrecon._round import RoundParts, ServerState
+from sklearn_fedrecon._training import _simulation
+from sklearn_fedrecon._training._population import (
     HeldOut,
     first_exchange,
     held_out_rmse,
     rebuild_users,
 )
-from sklearn_fedrecon._round import RoundParts, ServerState
-from sklearn_fedrecon._simulation import Schedule, simulate, timed_round
+from sklearn_fedrecon._training._simulation import Schedule, simulate, timed_round
 from sklearn_fedrecon._types import (
     ClientRatings,
     PartialSum,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sklearn_fedrecon._updates import ClientUpdates
+from sklearn_fedrecon._types._updates import ClientUpdates
 
 N_ITEMS, K = 8, 2
 LENGTHS = [3, 0, 2, 4]

@@ -8,11 +8,11 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from .._blocks import linear_predictions
 from .._compat import Interval
-from .._minibatches import StepBlock, step_blocks, used_ratings
+from .._kernels._blocks import linear_predictions
+from .._kernels._minibatches import StepBlock, step_blocks, used_ratings
 from .._types import ClientRatings, RoundContext, ServerModel, UserStates
-from .._updates import ClientUpdates
+from .._types._updates import ClientUpdates
 from ._common import CLIENT_WEIGHTS, Measurements, Rows, client_weights
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from .._blocks import support_statistics
+from .._kernels._blocks import support_statistics
 from .._types import ClientRatings, RoundContext, ServerModel, UserStates
-from .._updates import ClientUpdates
+from .._types._updates import ClientUpdates
 
 
 class VariationalUpdate(BaseEstimator):

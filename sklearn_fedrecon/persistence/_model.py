@@ -11,8 +11,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._encoding import IdIndex, check_ids
 from .._estimator import FederatedReconstructionMF
-from .._parts import build_parts
 from .._round import ServerState
+from .._training._parts import build_parts
 from .._types import UserStates
 from ._archive import damaged, read_archive, write_archive
 from ._parameters import from_plain, to_plain

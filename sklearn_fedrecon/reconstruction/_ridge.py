@@ -7,8 +7,8 @@ from numbers import Real
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from .._blocks import solve_users
 from .._compat import Interval
+from .._kernels._blocks import solve_users
 from .._random import Stream, generator
 from .._types import ClientRatings, RoundContext, ServerModel, UserStates
 from ._covariance import inverse_gram

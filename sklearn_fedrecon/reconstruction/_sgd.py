@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from .._compat import Interval, StrOptions
-from .._minibatches import StepBlock, step_blocks
+from .._kernels._minibatches import StepBlock, step_blocks
 from .._random import Stream, client_words, generator
 from .._types import ClientRatings, RoundContext, ServerModel, UserStates
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from .._blocks import solve_users
+from .._kernels._blocks import solve_users
 from .._random import Stream, generator
 from .._types import ClientRatings, RoundContext, ServerModel, SupportStatistics, UserStates
 from ._covariance import inverse_gram

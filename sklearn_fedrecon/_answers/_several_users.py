@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ._encoding import check_ids
+from .._encoding import check_ids
 
 
 def refuse_labelled(user) -> None:

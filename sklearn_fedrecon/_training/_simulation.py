@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from .._round import RoundParts, ServerState, run_round
+from .._types import ClientRatings, PartialSum, RoundContext, RoundReport
+from ..communication import message_bytes, model_bytes
 from ._population import HeldOut, held_out_rmse
-from ._round import RoundParts, ServerState, run_round
-from ._types import ClientRatings, PartialSum, RoundContext, RoundReport
-from .communication import message_bytes, model_bytes
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,17 @@ import numpy as np
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
-from ._distribution import ChunkMap
-from ._encoding import (
+from .._distribution import ChunkMap
+from .._encoding import (
     check_ids,
     check_table,
     check_targets,
     drop_zero_weight,
     encode_ratings,
 )
-from ._population import rebuild_users
-from ._types import ClientRatings, UserStates
-from .exceptions import ColdStartWarning
+from .._training._population import rebuild_users
+from .._types import ClientRatings, UserStates
+from ..exceptions import ColdStartWarning
 
 _ROWS = 65536  # rows of a prediction that are gathered at once
 

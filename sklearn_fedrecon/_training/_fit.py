@@ -11,15 +11,15 @@ from numbers import Integral
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from ._distribution import ChunkMap
-from ._fitted import History, extended
+from .._distribution import ChunkMap
+from .._fitted import History, extended
+from .._random import Stream, generator
+from .._round import RoundParts, ServerState
+from .._types import ClientRatings, RoundContext, RoundReport, ServerModel, UserStates
+from ..splitting import RandomSplit
 from ._population import HeldOut, first_exchange, rebuild_users
-from ._random import Stream, generator
 from ._reading import Encoded, ReadingMixin
-from ._round import RoundParts, ServerState
 from ._simulation import Schedule, simulate
-from ._types import ClientRatings, RoundContext, RoundReport, ServerModel, UserStates
-from .splitting import RandomSplit
 
 _EXCHANGE_BYTES = 3 * 8  # of a client before the first round: weight, mean and squares
 

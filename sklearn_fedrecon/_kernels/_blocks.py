@@ -11,10 +11,10 @@ from itertools import pairwise
 
 import numpy as np
 
+from .._types import ClientRatings, ServerModel, SupportStatistics, UserStates
 from ._padding import PaddedGroup
 from ._solving import largest_piece, solve_by_components, solve_by_ratings
 from ._systems import FEW_SYSTEMS
-from ._types import ClientRatings, ServerModel, SupportStatistics, UserStates
 
 BLOCK_SIZE = 8192  # ratings that are predicted, or stepped through, at once
 _GROUP_NUMBERS = 1 << 22  # of the systems that are solved together, at most

@@ -8,9 +8,9 @@ from functools import partial
 
 import numpy as np
 
-from ._blocks import linear_predictions
-from ._round import RoundParts, ServerState
-from ._types import ClientRatings, RoundContext, ServerModel, UserStates
+from .._kernels._blocks import linear_predictions
+from .._round import RoundParts, ServerState
+from .._types import ClientRatings, RoundContext, ServerModel, UserStates
 
 _EXCHANGE_SIZE = 1 << 17  # ratings that the first exchange takes at once
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy import sparse
 
-from ._types import PartialSum, items_by_clients
+from ._ratings import items_by_clients
+from ._records import PartialSum
 
 
 @dataclass(frozen=True)

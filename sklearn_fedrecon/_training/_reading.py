@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ._compat import validate_data
-from ._encoding import (
+from .._compat import validate_data
+from .._encoding import (
     IdIndex,
     check_ids,
     check_table,
@@ -15,9 +15,9 @@ from ._encoding import (
     drop_zero_weight,
     encode_ratings,
 )
-from ._round import RoundParts
-from ._types import ClientRatings
-from .datasets import ClientDataset
+from .._round import RoundParts
+from .._types import ClientRatings
+from ..datasets import ClientDataset
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._types import ClientRatings
 from ._scratch import scratch
-from ._types import ClientRatings
 
 _BLOCK_NUMBERS = 1 << 18  # of the design matrix of a block, at most
 

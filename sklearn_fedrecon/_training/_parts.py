@@ -10,13 +10,13 @@ from itertools import pairwise
 
 from sklearn.base import clone
 
-from ._round import RoundParts
-from .aggregation import Mean
-from .client_update import GradientUpdate, JointUpdate, SGDUpdate, VariationalUpdate
-from .reconstruction import RidgeReconstruction, SGDReconstruction, VariationalReconstruction
-from .sampling import FixedSampling, PoissonSampling
-from .server_optimizers import SGD, Adagrad, Adam, NaturalGradient, Yogi
-from .splitting import BatchParitySplit, NoSplit, RandomSplit
+from .._round import RoundParts
+from ..aggregation import Mean
+from ..client_update import GradientUpdate, JointUpdate, SGDUpdate, VariationalUpdate
+from ..reconstruction import RidgeReconstruction, SGDReconstruction, VariationalReconstruction
+from ..sampling import FixedSampling, PoissonSampling
+from ..server_optimizers import SGD, Adagrad, Adam, NaturalGradient, Yogi
+from ..splitting import BatchParitySplit, NoSplit, RandomSplit
 
 ALIASES = {
     "reconstruction": {

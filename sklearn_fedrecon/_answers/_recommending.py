@@ -10,8 +10,8 @@ import numpy as np
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
-from ._encoding import check_ids
-from ._optional import as_frame as to_frame
+from .._encoding import check_ids
+from .._optional import as_frame as to_frame
 from ._several_users import are_typed_in, labels, refuse_labelled, refuse_nested
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._types import ClientRatings
 from ._blocks import BLOCK_SIZE
-from ._types import ClientRatings
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
-from ._types import ClientRatings
+from .._types import ClientRatings
 
 
 class ExplainingMixin:

@@ -1,0 +1,1 @@
+"""Arithmetic of many clients at once: systems, predictions, minibatches, working memory."""
