@@ -11,10 +11,10 @@ import time
 from collections.abc import Iterator
 
 import numpy as np
+from sklearn_fedrecon._training._simulation import Schedule, simulate
 
 from sklearn_fedrecon._distribution import ChunkMap
 from sklearn_fedrecon._fitted import History
-from sklearn_fedrecon._training._simulation import Schedule, simulate
 from sklearn_fedrecon._types import ClientRatings
 from sklearn_fedrecon.datasets import make_ratings
 from sklearn_fedrecon.sampling import FixedSampling

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from sklearn_fedrecon._training._simulation import timed_round
 
 from sklearn_fedrecon import FederatedReconstructionMF
 from sklearn_fedrecon._distribution import ChunkMap
 from sklearn_fedrecon._round import ServerState
 from sklearn_fedrecon._training._parts import build_parts
-from sklearn_fedrecon._training._simulation import timed_round
 from sklearn_fedrecon._types import ClientRatings, RoundContext
 
 from ._data import encoded, table

@@ -1,23 +1,10 @@
 """Federated Reconstruction for matrix factorization as a scikit-learn estimator."""
 
-from . import (
-    aggregation,
-    client_update,
-    datasets,
-    exceptions,
-    metrics,
-    model_selection,
-    persistence,
-    presets,
-    reconstruction,
-    sampling,
-    server_optimizers,
-    splitting,
-)
+from importlib import import_module
+
 from ._estimator import FederatedReconstructionMF
 from ._transformer import FederatedReconstructionTransformer
 from .datasets import fetch_movielens, load_ratings, make_ratings
-from .persistence import load_model, save_model
 
 __version__ = "0.1.0.dev0"
 __all__ = [
@@ -25,6 +12,7 @@ __all__ = [
     "FederatedReconstructionTransformer",
     "aggregation",
     "client_update",
+    "communication",
     "datasets",
     "exceptions",
     "fetch_movielens",
@@ -42,3 +30,18 @@ __all__ = [
     "server_optimizers",
     "splitting",
 ]
+_LIVES_IN = {"load_model": "persistence", "save_model": "persistence"}
+
+
+def __getattr__(name: str):
+    """Load what is asked for when it is first asked for: the import stays fast."""
+    if name in _LIVES_IN:
+        return getattr(import_module(f".{_LIVES_IN[name]}", __name__), name)
+    if name in __all__:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Names of everything public, loaded or not."""
+    return sorted({*globals(), *__all__})

@@ -23,12 +23,18 @@ callbacks, and below 1.9, the calls return at once.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import joblib
+import sklearn
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import (
@@ -62,7 +68,34 @@ __all__ = [
     "delayed",
     "single_threaded_blas",
     "validate_data",
+    "warn_caller",
 ]
+
+
+def warn_caller(message: str, category: type[Warning]) -> None:
+    """Warn at the line that called this package, through whatever called it for that line.
+
+    A number of frames to skip would be wrong as soon as `fit` is called by a Pipeline or a
+    grid search, or somebody moves a function. Python 3.12 has ``skip_file_prefixes`` for this.
+
+    Parameters
+    ----------
+    message : str
+    category : type of Warning
+    """
+    frame, level = sys._getframe(1), 2
+    while frame is not None and _is_ours(frame.f_code.co_filename):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=1 if frame is None else level)
+
+
+@functools.cache
+def _is_ours(path: str) -> bool:
+    """Whether a file belongs to this package or to what may call it on somebody's behalf."""
+    return path == contextlib.__file__ or any(map(Path(path).is_relative_to, _FOLDERS))
+
+
+_FOLDERS = [Path(__file__).parent, *(Path(m.__file__).parent for m in (sklearn, joblib))]
 
 
 class FitCallbacks:

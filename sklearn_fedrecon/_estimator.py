@@ -1,44 +1,30 @@
-"""`FederatedReconstructionMF`: parameters to parts, tables to ratings, fitted attributes."""
+"""`FederatedReconstructionMF`: parameters and docstrings, one line a method."""
 
 from __future__ import annotations
 
 from numbers import Integral, Real
+from typing import Self
 
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.utils import check_random_state
 
-from ._answers._deployment import DeploymentMixin
-from ._answers._explaining import ExplainingMixin
-from ._answers._recommending import RecommendingMixin
-from ._answers._serving import ServingMixin
 from ._compat import (
     CallbackSupportMixin,
-    FitCallbacks,
     HasMethods,
     Interval,
     RealNotInt,
     StrOptions,
     _fit_context,
 )
-from ._distribution import ChunkMap
-from ._fitted import FittedStateMixin, History
+from ._contracts import methods
 from ._html import DocumentationLinkMixin
-from ._random import root_seed
-from ._training._fit import Run, TrainingMixin
-from ._training._parts import build_parts, build_sampler
-from ._training._simulation import DivergenceGuard, guarded_round
-from ._types import RoundContext
+from ._recommender import Recommender
+from ._training import Face, fit, partial_fit
 
 
 class FederatedReconstructionMF(
     CallbackSupportMixin,
-    DeploymentMixin,
     DocumentationLinkMixin,
-    ExplainingMixin,
-    RecommendingMixin,
-    ServingMixin,
-    TrainingMixin,
-    FittedStateMixin,
+    Recommender,
     RegressorMixin,
     BaseEstimator,
 ):
@@ -98,7 +84,8 @@ class FederatedReconstructionMF(
     early_stopping : bool, default=False
         Hold out users, stop when their error no longer improves, and keep the best model.
     validation_fraction : float, default=0.1
-        Share of the users to hold out. Half of the ratings of each are revealed.
+        Share of the users to hold out: the probability of each, drawn from its id and the seed.
+        Half of the ratings of each are revealed.
     n_iter_no_change : int, default=5
         Rounds without such an improvement or change to wait before stopping.
     unknown_user : {"warn", "baseline", "error"}, default="warn"
@@ -106,8 +93,9 @@ class FederatedReconstructionMF(
         item, with a `ColdStartWarning` if they are more than half of the rows; without; or
         an error.
     warm_start : bool, default=False
-        Continue from the last fit, for ``max_iter`` further rounds. Two fits of 5 rounds
-        then are one of 10, to the bit.
+        Continue from the last fit, for ``max_iter`` further rounds. On the same ratings two
+        fits of 5 rounds then are one of 10, to the bit, with all that decides when to stop. On
+        others that starts anew, and the model goes on.
     dtype : {"float32", "float64"}, default="float32"
         Type of the arithmetic. Sums of chunks of clients are added up in float64.
     n_jobs : int, default=None
@@ -135,6 +123,9 @@ class FederatedReconstructionMF(
         Item ids.
     n_iter_ : int
         Rounds done, earlier fits of a warm start included.
+    exchanges_ : dict of str to ndarray of shape (n_exchanges,)
+        What all clients were asked before the first round, and what it cost: a row each for
+        the mean of the ratings and their scale, or none where both were declared.
     history_ : dict of str to ndarray of shape (n_iter_,)
         A column a measurement; ``pandas.DataFrame(history_)`` shows it.
     users_ : ndarray of shape (n_users,)
@@ -178,11 +169,11 @@ class FederatedReconstructionMF(
             Interval(Real, None, None, closed="neither"),
         ],
         "fit_bias": ["boolean"],
-        "reconstruction": [str, HasMethods("reconstruct")],
-        "client_update": [str, HasMethods("update")],
-        "aggregator": [str, HasMethods(["encode", "combine", "finish"])],
-        "server_optimizer": [str, HasMethods("apply")],
-        "support_query": [str, HasMethods("split")],
+        "reconstruction": [str, HasMethods(methods("reconstruction"))],
+        "client_update": [str, HasMethods(methods("client_update"))],
+        "aggregator": [str, HasMethods(methods("aggregator"))],
+        "server_optimizer": [str, HasMethods(methods("server_optimizer"))],
+        "support_query": [str, HasMethods(methods("support_query"))],
         "clients_per_round": [
             Interval(Integral, 1, None, closed="left"),
             Interval(RealNotInt, 0, 1, closed="right"),
@@ -261,7 +252,7 @@ class FederatedReconstructionMF(
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X, y=None, sample_weight=None) -> Self:
         """Run the rounds on a table of ratings, then rebuild every user of it.
 
         Parameters
@@ -288,30 +279,12 @@ class FederatedReconstructionMF(
             If a parameter, an id, a rating or a weight is not valid, or parts do not work
             together.
         """
-        parts, sampler = build_parts(self), build_sampler(self)
-        warm = self.warm_start and hasattr(self, "_state")
-        known = (None, self._item_index) if warm else None
-        data = self._encode(X, y, sample_weight, parts, reset=True, known=known)
-        seed = self._seed if warm else root_seed(check_random_state(self.random_state))
-        train, held_out = self._hold_out(data.ratings, parts, seed)
-        if warm:
-            state = self._resume(self._trained, data.ratings.n_items, parts)
-            history = History(self.history_)
-        else:
-            state, history = self._start(train, parts, seed), History()
-        schedule = self._schedule(sampler, train.n_clients, seed, len(history))
-        callbacks = FitCallbacks(self, schedule.max_rounds, X=X, y=y, sample_weight=sample_weight)
-        population = train.by_length() if sampler.rate(train.n_clients) >= 1 else train
-        served = population if train is data.ratings else data.ratings
-        with ChunkMap(self.n_jobs) as mapper:
-            run = Run(data, served, parts, seed, history, mapper)
-            state = self._run_rounds(run, state, population, schedule, held_out, callbacks)
-            self._set(self._finish(run, state))
-        callbacks.fit_end()
+        given = {"X": X, "y": y, "sample_weight": sample_weight}
+        fit(self, X, y, sample_weight, Face(self, given))
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None, total_users=None):
+    def partial_fit(self, X, y, sample_weight=None, total_users=None) -> Self:
         """Run one round with the users given as its cohort.
 
         Items that the cohort did not rate do not move; items and users that are new join.
@@ -340,28 +313,7 @@ class FederatedReconstructionMF(
             As in `fit`, and if ``total_users`` is not a number of users, or less than those
             known.
         """
-        parts, begun = build_parts(self), hasattr(self, "_state")
-        known = (self._user_index, self._item_index) if begun else None
-        reading = {"reset": not begun, "known": known, "streaming": True}
-        data = self._encode(X, y, sample_weight, parts, **reading)
-        cohort, population = data.ratings, self._population(total_users, data)
-        if begun:
-            seed, history = self._seed, History(self.history_)
-            state = self._resume(self._state, cohort.n_items, parts)
-        else:
-            seed, history = root_seed(check_random_state(self.random_state)), History()
-            state = self._start(cohort, parts, seed)
-        rate = cohort.n_clients / population
-        context = RoundContext(len(history), population, rate, seed, streaming=begun)
-        with ChunkMap(self.n_jobs) as mapper:
-            placed, summed = mapper.place(cohort), mapper.summed(parts.aggregator.combine)
-            guard, n_sampled = DivergenceGuard(parts), cohort.n_clients
-            state, report, _ = guarded_round(
-                guard, placed, n_sampled, state, context, summed, last=True
-            )
-            run = Run(data, cohort, parts, seed, history, mapper, streaming=begun)
-            self._record(run, report, cohort.n_clients, report.round + 1)
-            self._set(self._finish(run, state))
+        partial_fit(self, X, y, sample_weight, total_users)
         return self
 
     def __sklearn_tags__(self):

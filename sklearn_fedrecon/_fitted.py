@@ -1,94 +1,67 @@
-"""The fitted attributes: the server's on one side, those of the devices on the other."""
+"""What a fit leaves behind: one record, the attributes that show it, and its users rebuilt."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
 from ._encoding import IdIndex
-from ._round import ServerState
-from ._types import ClientRatings, RoundReport, ServerModel, UserStates, starts_and_end
-
-SERVER_FIELDS = {
-    "item_factors_": "item_factors",
-    "item_bias_": "item_bias",
-    "item_variance_": "item_variance",
-    "item_bias_variance_": "item_bias_variance",
-    "global_mean_": "global_mean",
-    "noise_variance_": "noise_variance",
-    "user_prior_mean_": "user_prior_mean",
-    "user_prior_variance_": "user_prior_variance",
-}
+from ._round import Question, RoundParts, serve
+from ._types import (
+    ClientRatings,
+    DeviceContext,
+    LoopState,
+    ServerModel,
+    UserStates,
+    fitted_attributes,
+    starts_and_end,
+)
 
 
-class FittedStateMixin:
-    """Sets fitted attributes from a model and users, and reads them back.
+@dataclass(frozen=True)
+class Devices:
+    """What the simulated devices hold. No rating is kept.
 
-    Server side: ``item_factors_`` ... ``items_``, ``history_``, ``n_iter_``, and privately
-    the state that further rounds continue from. Device side, simulated: ``users_``,
-    ``user_factors_``, ``user_bias_``, ``user_variance_``, and privately which items each
-    known user rated. No rating is kept.
+    Attributes
+    ----------
+    users : IdIndex
+    states : UserStates
+    rated : tuple of (ndarray of shape (n_users + 1,), ndarray)
+        ``indptr`` and indices of the items that each user rated.
     """
 
-    def _server_attributes(self, state: ServerState, items: IdIndex) -> dict[str, Any]:
-        """Attributes of the server side."""
-        fields = {name: getattr(state.model, field) for name, field in SERVER_FIELDS.items()}
-        return fields | {"items_": items.ids, "_item_index": items, "_state": state}
+    users: IdIndex
+    states: UserStates
+    rated: tuple[np.ndarray, np.ndarray]
 
-    def _device_attributes(
-        self,
-        users: IdIndex,
-        states: UserStates,
-        rated: tuple[np.ndarray, np.ndarray],
-        n_components: int,
-    ) -> dict[str, Any]:
-        """Attributes of the devices; ``rated`` is the ``indptr`` and items of all ratings."""
-        return {
-            "users_": users.ids,
-            "user_factors_": states.factors(n_components),
-            "user_bias_": states.bias(n_components),
-            "user_variance_": states.variances,
-            "_user_index": users,
-            "_rated": rated,
-        }
-
-    def _no_devices(self) -> dict[str, Any]:
-        """Attributes of the devices when there are none."""
-        model = self._state.model
+    @classmethod
+    def nobody(cls, model: ServerModel) -> Devices:
+        """No devices at all."""
         states = np.empty((0, len(model.user_prior_mean)), dtype=model.dtype)
-        nobody = UserStates(states, None if model.item_variance is None else states)
+        users = UserStates(states, None if model.item_variance is None else states)
         rated = np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int32)
-        users = IdIndex(np.empty(0, dtype=np.int64), "user")
-        return self._device_attributes(users, nobody, rated, model.n_components)
+        return cls(IdIndex(np.empty(0, dtype=np.int64), "user"), users, rated)
 
-    def __sklearn_is_fitted__(self) -> bool:
-        """Whether a fit has ended: one that failed leaves ``n_features_in_`` behind."""
-        return hasattr(self, "_state")
+    def with_users(self, users: IdIndex, rebuilt: UserStates, rated: ClientRatings) -> Devices:
+        """The devices after some users were rebuilt.
 
-    def _set(self, attributes: dict[str, Any]) -> None:
-        """Set the fitted attributes, all at once."""
-        for name, value in attributes.items():
-            setattr(self, name, value)
+        Parameters
+        ----------
+        users : IdIndex
+            All users, those known in front.
+        rebuilt : UserStates
+            Those of ``rated.clients``; they replace what was stored of them.
+        rated : ClientRatings
 
-    def _known_states(self) -> UserStates:
-        """The stored users, factors and bias side by side again."""
-        parts = [self.user_factors_]
-        if self._state.model.fit_bias:
-            parts.append(self.user_bias_[:, None])
-        return UserStates(np.hstack(parts), self.user_variance_)
-
-    def _merged_devices(
-        self, users: IdIndex, rebuilt: UserStates, rated: ClientRatings
-    ) -> dict[str, Any]:
-        """Attributes of the devices after some users were rebuilt.
-
-        ``users`` are all users; ``rated`` and ``rebuilt`` are those of ``rated.clients``,
-        and replace what was stored of them.
+        Returns
+        -------
+        devices : Devices
         """
-        old = self._known_states()
-        n_old, n_users = len(old.states), len(users.ids)
+        n_old, n_users = len(self.states.states), len(users.ids)
 
         def place(stored, new):
             if new is None:
@@ -99,11 +72,10 @@ class FittedStateMixin:
             return merged
 
         states = UserStates(
-            place(old.states, rebuilt.states), place(old.variances, rebuilt.variances)
+            place(self.states.states, rebuilt.states),
+            place(self.states.variances, rebuilt.variances),
         )
-        everything = _replace_rows(self._rated, n_users, rated)
-        k = self._state.model.n_components
-        return self._device_attributes(users, states, everything, k)
+        return Devices(users, states, _replace_rows(self.rated, n_users, rated))
 
 
 def _replace_rows(
@@ -126,82 +98,94 @@ def _replace_rows(
     return full, merged
 
 
-class History:
-    """Collects reports of rounds as columns."""
+@dataclass(frozen=True)
+class Fitted:
+    """All that a fitted estimator answers from and goes on from; replaced whole, never changed.
 
-    def __init__(self, before: dict[str, np.ndarray] | None = None):
-        self._columns = {name: list(values) for name, values in (before or {}).items()}
+    Attributes
+    ----------
+    loop : LoopState
+        The server, and what the loop over rounds remembers.
+    items : IdIndex
+        The catalogue.
+    devices : Devices
+    parts : RoundParts
+    seed : int
+    history : dict of str to ndarray of shape (n_rounds,)
+    exchanges : dict of str to ndarray of shape (n_exchanges,)
+    target_dtype : dtype
+        Type of the ratings, and so of predictions.
+    """
 
-    def __len__(self) -> int:
-        return len(self._columns.get("round", ()))
+    loop: LoopState
+    items: IdIndex
+    devices: Devices
+    parts: RoundParts
+    seed: int
+    history: dict[str, np.ndarray]
+    exchanges: dict[str, np.ndarray] = field(default_factory=dict)
+    target_dtype: np.dtype = np.dtype(np.float64)  # noqa: RUF009
 
-    def add(self, report: RoundReport, extra_bytes_up: int = 0) -> None:
-        """Append a round; the exchange before the first round is part of it."""
-        row = {"round": report.round + 1, "clients": report.clients, "ratings": report.ratings}
-        row |= report.measurements
-        row["bytes_up"] += extra_bytes_up
-        missing = [float("nan")] * len(self)
-        for name in row.keys() | self._columns.keys():
-            self._columns.setdefault(name, list(missing)).append(row.get(name, float("nan")))
-        self._columns = {
-            name: self._columns[name] for name in [*row, *(self._columns.keys() - row.keys())]
+    @property
+    def model(self) -> ServerModel:
+        """The model that answers."""
+        return self.loop.kept.model
+
+    @cached_property
+    def question(self) -> Question:
+        """What a device is sent that is to serve its user; prepared once for all of them."""
+        return Question(self.model, self.parts, DeviceContext(0, self.seed, serving=True))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the question, so that a model that has answered is the same file."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
+
+    def without_users(self) -> Fitted:
+        """The server side alone: what a deployment would hold."""
+        return replace(self, devices=Devices.nobody(self.model))
+
+    def attributes(self) -> dict[str, Any]:
+        """Fitted attributes of an estimator, this record among them."""
+        devices, k = self.devices, self.model.n_components
+        return fitted_attributes(self.model) | {
+            "items_": self.items.ids,
+            "users_": devices.users.ids,
+            "user_factors_": devices.states.factors(k),
+            "user_bias_": devices.states.bias(k),
+            "user_variance_": devices.states.variances,
+            "exchanges_": self.exchanges,
+            "history_": self.history,
+            "n_iter_": len(self.history["round"]),
+            "_fitted": self,
         }
 
-    def columns(self) -> dict[str, np.ndarray]:
-        """The history as arrays, a column a measurement."""
-        return {name: np.asarray(values) for name, values in self._columns.items()}
 
-    @staticmethod
-    def line(report: RoundReport, last: int) -> str:
-        """One tidy line about a round, columns below each other, within 80 characters."""
-        numbers = report.measurements
-        error = f"RMSE {numbers['training_rmse']:.4f}"
-        if "validation_rmse" in numbers:
-            error += f" (held out {numbers['validation_rmse']:.4f})"
-        megabytes = (numbers["bytes_down"] + numbers["bytes_up"]) / 1e6
-        return (
-            f"round {report.round + 1:>{len(str(last))}}/{last} {report.clients:>6} clients  "
-            f"{error} {megabytes:>7.1f} MB {numbers['wall_seconds']:>6.2f} s"
-        )
-
-
-def extended(state: ServerState, fresh: ServerModel, optimizer) -> ServerState:
-    """Let new items join, after those known, with their prior.
+def rebuild_users(question: Question, ratings: ClientRatings, map_chunks: Callable) -> UserStates:
+    """Rebuild every client from all of its ratings, as a device does to be served.
 
     Parameters
     ----------
-    state : ServerState
-    fresh : ServerModel
-        An initial model of the new, larger size.
-    optimizer : server optimizer
-        Its state grows by the rows that it starts with.
+    question : Question
+    ratings : ClientRatings
+        Or what `ChunkMap.place` made of them.
+    map_chunks : callable
 
     Returns
     -------
-    state : ServerState
+    users : UserStates
+
+    Raises
+    ------
+    ValueError
+        If a reconstruction by gradient steps overflows.
     """
-    old, n_new = state.model, fresh.n_items - state.model.n_items
-    k, dtype = old.n_components, old.dtype
-
-    def grow(name, value):
-        before = getattr(old, name)
-        if before is None:
-            return None
-        shape = (n_new, *before.shape[1:])
-        return np.concatenate([before, np.broadcast_to(np.asarray(value, dtype), shape)])
-
-    factors = fresh.item_factors[-n_new:] if old.item_variance is None else np.zeros((n_new, k))
-    model = replace(
-        old,
-        item_factors=grow("item_factors", factors),
-        item_bias=grow("item_bias", 0.0),
-        item_variance=grow("item_variance", old.item_prior_variance),
-        item_bias_variance=grow("item_bias_variance", old.item_bias_prior_variance),
-    )
-    started = optimizer.init(model)
-    for name, value in state.optimizer.items():
-        if value.shape != started[name].shape:
-            started[name][: len(value)] = value
-        else:
-            started[name] = value
-    return ServerState(model, state.aggregator, started)
+    served = list(map_chunks(partial(serve, question=question), ratings))
+    known = [users.variances for users in served if users.variances is not None]
+    states = np.concatenate([users.states for users in served])
+    if not np.isfinite(states).all():
+        raise ValueError(
+            f"Users rebuilt by {question.parts.reconstruction!r} are not finite: its steps are "
+            "too large for this model and these ratings. Lower reconstruction__learning_rate, or "
+            "fit anew."
+        )
+    return UserStates(states, np.concatenate(known) if known else None)

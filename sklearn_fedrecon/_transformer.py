@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any, Self
+
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from ._compat import CallbackSupportMixin, FitCallbacks, _fit_context, validate_data
-from ._encoding import encode_ratings
+from ._answers import clipped, fitted_of, rebuilt
+from ._compat import CallbackSupportMixin, _fit_context, validate_data
+from ._encoding import check_scale, encode_ratings
 from ._estimator import FederatedReconstructionMF
+from ._fitted import Fitted
 from ._html import DocumentationLinkMixin
+from ._training import Face, fit, unharmed
 
 _OF_TABLES = {"user_column", "item_column", "items", "unknown_user", "warm_start"}
-
-
-class _Engine(FederatedReconstructionMF):
-    """Does the rounds for `transformer`: its callbacks watch, its fitted attributes are set."""
-
-    def _run_rounds(self, run, state, population, schedule, held_out, callbacks):
-        """Run the rounds; only here is their number known, which callbacks ask for."""
-        self.callbacks = FitCallbacks(self.transformer, schedule.max_rounds, **self.given)
-        return super()._run_rounds(run, state, population, schedule, held_out, self.callbacks)
-
-    def _finish(self, run, state):
-        """Fitted attributes of the transformer after a round; no user is kept."""
-        server = FederatedReconstructionMF(**self.get_params(deep=False))
-        server._set({"n_features_in_": self.n_features_in_, **super()._finish(run, state)})
-        model, dtype = server.server_model(), run.data.target_dtype
-        k = self.n_components
-        components = np.ones((len(model["user_prior_mean"]), len(server.items_)), dtype)
-        components[:k] = model["item_factors"].T
-        mean = (model["global_mean"] + model["item_bias"]).astype(dtype)
-        fitted = {"estimator_": server.forget_users(), "components_": components, "mean_": mean}
-        return fitted | {"history_": server.history_, "n_iter_": server.n_iter_}
-
-    def _set(self, attributes):
-        """Set the fitted attributes."""
-        vars(self.transformer).update(attributes)
 
 
 class FederatedReconstructionTransformer(
@@ -193,7 +173,7 @@ class FederatedReconstructionTransformer(
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X, y=None) -> Self:
         """Run the rounds on the ratings in a matrix.
 
         Parameters
@@ -213,15 +193,35 @@ class FederatedReconstructionTransformer(
         ValueError
             If nothing is rated, a rating is infinite, or a parameter is not valid.
         """
-        given, X = {"X": X, "y": y}, self._check(X, reset=True)
-        users, items = np.nonzero(~np.isnan(X))
-        if len(users) == 0:
-            raise ValueError("X holds no rating: every entry is NaN.")
-        engine = _Engine(**self.get_params(deep=False), items=np.arange(X.shape[1]))
-        engine.transformer, engine.given = self, given
-        engine.fit(np.column_stack([users, items]), X[users, items])
-        engine.callbacks.fit_end()
+        face = Face(self, {"X": X, "y": y}, self._attributes)
+        with unharmed(self):
+            X = self._check(X, reset=True)
+            users, items = np.nonzero(~np.isnan(X))
+            if len(users) == 0:
+                raise ValueError("X holds no rating: every entry is NaN.")
+            engine = self._engine(X.shape[1])
+            fit(engine, np.column_stack([users, items]), X[users, items], None, face)
         return self
+
+    def _engine(self, n_items: int) -> FederatedReconstructionMF:
+        """The estimator that does the rounds, not fitted."""
+        parameters = self.get_params(deep=False)
+        return FederatedReconstructionMF(**parameters, items=np.arange(n_items))
+
+    def _attributes(self, fitted: Fitted) -> dict[str, Any]:
+        """Fitted attributes after a round; no user is kept."""
+        model, k = fitted.model, self.n_components
+        server = self._engine(model.n_items)
+        vars(server).update(fitted.without_users().attributes(), n_features_in_=2)
+        components = np.ones((len(model.user_prior_mean), model.n_items), fitted.target_dtype)
+        components[:k] = model.item_factors.T
+        return {
+            "estimator_": server,
+            "components_": components,
+            "mean_": (model.global_mean + model.item_bias).astype(fitted.target_dtype),
+            "history_": server.history_,
+            "n_iter_": server.n_iter_,
+        }
 
     def transform(self, X):
         """Rebuild the user of every row from its ratings.
@@ -239,7 +239,8 @@ class FederatedReconstructionTransformer(
         check_is_fitted(self)
         X = self._check(X, reset=False)
         users, items = np.nonzero(~np.isnan(X))
-        self.estimator_._check_scale(X[users, items])
+        fitted = fitted_of(self.estimator_)
+        check_scale(X[users, items], self.estimator_.rating_scale)
         ratings = encode_ratings(
             users,
             items,
@@ -247,9 +248,9 @@ class FederatedReconstructionTransformer(
             None,
             n_items=X.shape[1],
             n_users=len(X),
-            dtype=self.estimator_.item_factors_.dtype,
+            dtype=fitted.model.dtype,
         )
-        return self.estimator_._rebuild(ratings).states.astype(X.dtype)
+        return rebuilt(fitted, ratings, self.estimator_.n_jobs).states.astype(X.dtype)
 
     def inverse_transform(self, X):
         """Complete the rows that users stand for.
@@ -271,7 +272,7 @@ class FederatedReconstructionTransformer(
             raise ValueError(
                 f"X has {X.shape[1]} columns; expected the {len(self.components_)} of transform."
             )
-        return self.estimator_._clip(X @ self.components_ + self.mean_)
+        return clipped(X @ self.components_ + self.mean_, self.estimator_.rating_scale)
 
     @property
     def _n_features_out(self) -> int:

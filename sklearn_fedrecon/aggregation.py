@@ -9,8 +9,15 @@ from operator import add
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from ._types import PartialSum, RoundContext, ServerModel
-from ._types._updates import ClientUpdates
+from ._types import (
+    Aggregate,
+    ClientUpdates,
+    DeviceContext,
+    Outcome,
+    PartialSum,
+    ServerContext,
+    ServerModel,
+)
 
 
 class Mean(BaseEstimator):
@@ -39,13 +46,13 @@ class Mean(BaseEstimator):
         """
         return {}
 
-    def encode(self, updates: ClientUpdates, context: RoundContext) -> PartialSum:
+    def encode(self, updates: ClientUpdates, context: DeviceContext) -> PartialSum:
         """Validate and sum a chunk of clients; runs where their devices are.
 
         Parameters
         ----------
         updates : ClientUpdates
-        context : RoundContext
+        context : DeviceContext
 
         Returns
         -------
@@ -71,26 +78,26 @@ class Mean(BaseEstimator):
         return reduce(add, partials)
 
     def finish(
-        self, total: PartialSum, state: dict, context: RoundContext
-    ) -> tuple[dict[str, np.ndarray], dict, dict]:
+        self, total: PartialSum, state: dict[str, np.ndarray], context: ServerContext
+    ) -> Outcome:
         """Divide by the weight; runs once a round, on the server.
 
         Parameters
         ----------
         total : PartialSum
-        state : dict
-        context : RoundContext
+        state : dict of str to ndarray
+        context : ServerContext
 
         Returns
         -------
-        aggregate : dict of str to ndarray
-            Means over clients, and the total weight of the clients as ``total_weight``.
-        state : dict
-        measurements : dict
-            The sums of the report, and whether the aggregate is ``finite``.
+        outcome : Outcome
+            Without an aggregate where a mean is not finite.
         """
-        weight = total.weight if total.weight > 0 else 1.0
-        aggregate = {name: value / weight for name, value in total.sums.items()}
-        finite = all(np.isfinite(value).all() for value in aggregate.values())
-        aggregate["total_weight"] = np.asarray(total.weight)
-        return aggregate, state, {**total.measurements, "finite": finite}
+        weight = total.client_weight if total.client_weight > 0 else 1.0
+        rows = {name: value / weight for name, value in total.rows.items()}
+        statistics = {name: value / weight for name, value in total.statistics.items()}
+        means = [*rows.values(), *statistics.values()]
+        finite = all(np.isfinite(value).all() for value in means)
+        aggregate = Aggregate(rows, statistics, total.client_weight) if finite else None
+        measured = {"clients": total.n_clients, "finite": finite}
+        return Outcome(aggregate, state, {**total.measurements, **measured})

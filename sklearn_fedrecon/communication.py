@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._types import ServerModel
+from ._types import ServerModel, numbers_sent
 
 INDEX_BYTES = 4
 
@@ -32,12 +32,7 @@ def model_bytes(model: ServerModel) -> int:
     >>> model_bytes(model)
     156
     """
-    items = [model.item_factors]
-    items += [a for a in (model.item_variance,) if a is not None]
-    if model.fit_bias:
-        items += [a for a in (model.item_bias, model.item_bias_variance) if a is not None]
-    numbers = sum(a.size for a in items) + 2 * len(model.user_prior_mean) + 3
-    return numbers * model.dtype.itemsize
+    return numbers_sent(model) * model.dtype.itemsize
 
 
 def message_bytes(n_indices: float, n_numbers: float, itemsize: int) -> int:

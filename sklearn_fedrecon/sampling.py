@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from ._random import Stream, generator
-from ._types import RoundContext
+from ._types import ServerContext
 
 
 class FixedSampling(BaseEstimator):
@@ -87,13 +87,13 @@ class FixedSampling(BaseEstimator):
         """
         return self.size(n_clients) / n_clients
 
-    def survivors(self, clients: np.ndarray, context: RoundContext) -> np.ndarray:
+    def survivors(self, clients: np.ndarray, context: ServerContext) -> np.ndarray:
         """Return the clients of a cohort that answer.
 
         Parameters
         ----------
         clients : ndarray of shape (n_sampled,)
-        context : RoundContext
+        context : ServerContext
 
         Returns
         -------
@@ -104,13 +104,13 @@ class FixedSampling(BaseEstimator):
         random = generator(context.seed, Stream.DROPOUT, context.round)
         return clients[random.random(len(clients)) >= self.dropout]
 
-    def sample(self, n_clients: int, context: RoundContext) -> np.ndarray:
+    def sample(self, n_clients: int, context: ServerContext) -> np.ndarray:
         """Draw the cohort of a round.
 
         Parameters
         ----------
         n_clients : int
-        context : RoundContext
+        context : ServerContext
 
         Returns
         -------
@@ -159,13 +159,13 @@ class PoissonSampling(FixedSampling):
             return super().sampled_share(n_clients)
         return float(wanted)
 
-    def sample(self, n_clients: int, context: RoundContext) -> np.ndarray:
+    def sample(self, n_clients: int, context: ServerContext) -> np.ndarray:
         """Draw the cohort of a round.
 
         Parameters
         ----------
         n_clients : int
-        context : RoundContext
+        context : ServerContext
 
         Returns
         -------

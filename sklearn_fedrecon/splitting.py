@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 
 from ._compat import Interval, StrOptions
 from ._random import Stream, client_words
-from ._types import ClientRatings, RoundContext
+from ._types import ClientRatings, DeviceContext
 
 _COUNT = [Interval(Integral, 1, None, closed="left"), None]
 _SHUFFLE = ["boolean", StrOptions({"once"})]
@@ -26,13 +26,13 @@ class _Split(BaseEstimator):
 
     gives = ("the support",)
 
-    def whole(self, ratings: ClientRatings, context: RoundContext) -> ClientRatings:
+    def whole(self, ratings: ClientRatings, context: DeviceContext) -> ClientRatings:
         """Return all ratings in the order in which a device would process them.
 
         Parameters
         ----------
         ratings : ClientRatings
-        context : RoundContext
+        context : DeviceContext
 
         Returns
         -------
@@ -40,13 +40,13 @@ class _Split(BaseEstimator):
         """
         return self._processed(ratings, context, None)
 
-    def used(self, ratings: ClientRatings, context: RoundContext) -> ClientRatings:
+    def used(self, ratings: ClientRatings, context: DeviceContext) -> ClientRatings:
         """Return the ratings that a device trains with, in the order of processing.
 
         Parameters
         ----------
         ratings : ClientRatings
-        context : RoundContext
+        context : DeviceContext
 
         Returns
         -------
@@ -56,7 +56,7 @@ class _Split(BaseEstimator):
         return self._processed(ratings, context, self.max_ratings)
 
     def _processed(
-        self, ratings: ClientRatings, context: RoundContext, limit: int | None
+        self, ratings: ClientRatings, context: DeviceContext, limit: int | None
     ) -> ClientRatings:
         """Ratings in the order of processing, untouched where any order is as good."""
         if self.batch_size is None and limit is None:
@@ -67,7 +67,7 @@ class _Split(BaseEstimator):
             ratings = ratings.first(limit)
         return replace(ratings, batch_size=self.batch_size)
 
-    def _shuffled(self, ratings: ClientRatings, context: RoundContext) -> ClientRatings:
+    def _shuffled(self, ratings: ClientRatings, context: DeviceContext) -> ClientRatings:
         """Every client's ratings in random order."""
         number = 0 if self.shuffle == "once" else context.round
         lengths = ratings.lengths
@@ -113,14 +113,14 @@ class NoSplit(_Split):
         self.shuffle = shuffle
 
     def split(
-        self, ratings: ClientRatings, context: RoundContext
+        self, ratings: ClientRatings, context: DeviceContext
     ) -> tuple[ClientRatings, ClientRatings]:
         """Return the ratings twice.
 
         Parameters
         ----------
         ratings : ClientRatings
-        context : RoundContext
+        context : DeviceContext
 
         Returns
         -------
@@ -171,14 +171,14 @@ class BatchParitySplit(_Split):
         self.shuffle = shuffle
 
     def split(
-        self, ratings: ClientRatings, context: RoundContext
+        self, ratings: ClientRatings, context: DeviceContext
     ) -> tuple[ClientRatings, ClientRatings]:
         """Deal the batches of every client out to both halves in turn.
 
         Parameters
         ----------
         ratings : ClientRatings
-        context : RoundContext
+        context : DeviceContext
 
         Returns
         -------
@@ -223,14 +223,14 @@ class RandomSplit(_Split):
         self.max_ratings = max_ratings
 
     def split(
-        self, ratings: ClientRatings, context: RoundContext
+        self, ratings: ClientRatings, context: DeviceContext
     ) -> tuple[ClientRatings, ClientRatings]:
         """Deal the ratings of every client out to both halves.
 
         Parameters
         ----------
         ratings : ClientRatings
-        context : RoundContext
+        context : DeviceContext
 
         Returns
         -------

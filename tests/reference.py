@@ -227,7 +227,7 @@ def server_step(model, total, rate=1.0, streaming=False):
     if model.fit_bias:
         square = sum(model.b[i] ** 2 + model.beta[i] for i in seen) / len(seen)
         model.lam_b = 1 / max(square, FLOOR * model.unit)
-    return model
+    return model if streaming else in_order(model)
 
 
 def principal_axes(M):
@@ -238,6 +238,18 @@ def principal_axes(M):
         if Q[np.argmax(np.abs(Q[:, j])), j] < 0:
             Q[:, j] = -Q[:, j]
     return w, Q
+
+
+def in_order(model):
+    """Components by the variance that they explain, largest first."""
+    model = copy.deepcopy(model)
+    explained = model.w * sum(n * v**2 for n, v in zip(model.n, model.v, strict=True))
+    order = sorted(range(len(model.w)), key=lambda j: -explained[j])
+    model.v = [v[order] for v in model.v]
+    model.kappa = [kappa[order] for kappa in model.kappa]
+    model.w = model.w[order]
+    model.M = model.M[order][:, order]
+    return model
 
 
 # --- all together ----------------------------------------------------------------------------
@@ -252,18 +264,6 @@ def one_round(model, cohort, rate=1.0, streaming=False):
     if not any(sent.n for sent in messages):  # no rating was heard of: nothing changes
         return model
     return server_step(model, add(messages), rate, streaming)
-
-
-def finish(model):
-    """After the last round: components by the variance that they explain, largest first."""
-    model = copy.deepcopy(model)
-    explained = model.w * sum(n * v**2 for n, v in zip(model.n, model.v, strict=True))
-    order = sorted(range(len(model.w)), key=lambda j: -explained[j])
-    model.v = [v[order] for v in model.v]
-    model.kappa = [kappa[order] for kappa in model.kappa]
-    model.w = model.w[order]
-    model.M = model.M[order][:, order]
-    return model
 
 
 def predict(model, user=None, item=None):

@@ -10,7 +10,7 @@ from sklearn_fedrecon._kernels._blocks import (
     support_statistics,
 )
 from sklearn_fedrecon._kernels._systems import solve_systems
-from sklearn_fedrecon._types import ClientRatings, ServerModel, UserStates
+from sklearn_fedrecon._types import ClientRatings, Prepared, ServerModel, UserStates
 from sklearn_fedrecon.reconstruction._covariance import inverse_gram
 
 N_ITEMS, K = 30, 3
@@ -214,7 +214,7 @@ def test_support_statistics(weights, fit_bias):
         item_variance=random.uniform(size=(N_ITEMS, K)),
     )
     users = UserStates(random.normal(size=(ratings.n_clients, d)))
-    known = support_statistics(ratings, users, model)
+    known = support_statistics(ratings, users, Prepared.of(model))
     assert known.ratings is ratings
     for client, own in each(ratings):
         items, w = ratings.items[own], ratings.rating_weights()[own]

@@ -484,7 +484,10 @@ def test_ratings_are_sent_once_a_fit(table, monkeypatch, settings):
         sent.append(cluster.sent)
     assert sent[0]["ratings"] == sent[1]["ratings"]
     assert sum(sent[0]["ratings"]) > 2500 * 8
-    assert [len(one["jobs"]) for one in sent] == [2, 6]  # a round, and rebuilding in the end
+    assert [len(one["jobs"]) for one in sent] == [
+        4,
+        8,
+    ]  # with two exchanges before, and a rebuilding after
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -563,7 +566,7 @@ def test_a_small_cohort_of_many_clients_stays_with_the_caller(table, monkeypatch
     expected = new(clients_per_round=10).fit(*table)
     cluster = Cluster()
     model = fit_on(cluster, monkeypatch, table, clients_per_round=10)
-    assert len(cluster.sent["jobs"]) == 1  # for rebuilding all users in the end
+    assert len(cluster.sent["jobs"]) == 3  # exchanges, and rebuilding all users in the end
     assert_same_model(model, expected)
 
 

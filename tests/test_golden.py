@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
-from sklearn_fedrecon._round import RoundParts, ServerState, on_devices, run_round
-from sklearn_fedrecon._types import ClientRatings, RoundContext
+from sklearn_fedrecon._round import Question, RoundParts, answer, run_round
+from sklearn_fedrecon._types import ClientRatings, DeviceContext, ServerContext, ServerState
 from sklearn_fedrecon.aggregation import Mean
 from sklearn_fedrecon.client_update import SGDUpdate
 from sklearn_fedrecon.reconstruction import SGDReconstruction
@@ -102,14 +102,16 @@ def assert_equal(actual, expected):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", CASES)
 def test_every_round_equals_tensorflow_federated(name, dtype):
-    case, context = CASES[name], RoundContext(round=0, n_clients=8, rate=1.0, seed=0)
+    case, devices = CASES[name], DeviceContext(round=0, seed=0)
     parts, ratings = parts_of(case), client_ratings(dtype, BROKEN_CLIENT.get(name))
     biased = bool(case["rounds"][0]["other"])
     model = first_model(parts, dtype, biased=biased)
     state = ServerState(model, {}, parts.server_optimizer.init(model))
     for number, expected in enumerate(case["rounds"]):
-        context = replace(context, round=number)
-        state, measured = run_round(ratings, state, parts, context, lambda f, r: [f(r)])
+        devices = DeviceContext(number, seed=0)
+        server = ServerContext(number, rate=1.0, n_clients=8, seed=0)
+        state, outcome = run_round(ratings, state, parts, devices, server, lambda f, r: [f(r)])
+        measured = outcome.measurements
         assert_equal(state.model.item_factors, expected["item_factors"])
         if biased:
             item_bias, global_mean = expected["other"]
@@ -119,7 +121,8 @@ def test_every_round_equals_tensorflow_federated(name, dtype):
         assert measured["rejected"] == (name in BROKEN_CLIENT)
 
     standing = clone(parts.client_update).set_params(learning_rate=0.0)
-    evaluated = on_devices(ratings, state.model, replace(parts, client_update=standing), context)
+    question = Question(state.model, replace(parts, client_update=standing), devices)
+    evaluated = answer(ratings, question)
     assert_equal(metrics(evaluated.measurements), list(case["evaluation"].values()))
 
 

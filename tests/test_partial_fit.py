@@ -6,8 +6,8 @@ import pytest
 from sklearn.metrics import root_mean_squared_error
 
 from sklearn_fedrecon import FederatedReconstructionMF
-from sklearn_fedrecon._fitted import extended
 from sklearn_fedrecon._training._parts import build_parts
+from sklearn_fedrecon._training._start import extended
 from sklearn_fedrecon.datasets import make_ratings
 from sklearn_fedrecon.server_optimizers import SGD
 
@@ -118,7 +118,7 @@ def test_new_users_and_items_join_at_the_end(table):
 def test_a_new_item_starts_from_its_prior(table):
     # One weightless rating tells next to nothing: the item stays where it begins.
     model = new(dtype="float64").fit(*table)
-    prior = model._state.model.item_prior_variance
+    prior = model._fitted.model.item_prior_variance
     model.partial_fit([[3, 777]], [3.0], sample_weight=[1e-9], total_users=80)
     assert model.items_[-1] == 777
     np.testing.assert_allclose(model.item_factors_[-1], 0, atol=1e-8)
@@ -129,7 +129,7 @@ def test_a_new_item_starts_from_its_prior(table):
 @pytest.mark.parametrize("reconstruction", ["variational", "sgd"])
 def test_items_join_a_state_at_its_end(table, reconstruction):
     model = new(reconstruction=reconstruction, max_iter=2).fit(*table)
-    parts, old = build_parts(model), model._state
+    parts, old = build_parts(model), model._fitted.loop.server
     fresh = parts.reconstruction.initial_model(
         63, 4, fit_bias=True, global_mean=0.0, scale=1.0, dtype="float32", seed=0
     )

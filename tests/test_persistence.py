@@ -100,17 +100,20 @@ def test_training_goes_on_where_it_stopped(any_model, small_ratings, path):
 def test_everything_public_comes_back(any_model, path):
     save_model(any_model, path, users=True)
     loaded = load_model(path)
-    names = {name for name in vars(any_model) if name.endswith("_") and name != "history_"}
-    assert names == {name for name in vars(loaded) if name.endswith("_")} - {"history_"}
+    columns = {"history_", "exchanges_"}
+    names = {name for name in vars(any_model) if name.endswith("_")} - columns
+    assert names == {name for name in vars(loaded) if name.endswith("_")} - columns
     for name in names:
         value = getattr(any_model, name)
         if value is None:
             assert getattr(loaded, name) is None
         else:
             same(getattr(loaded, name), value)
-    assert list(loaded.history_) == list(any_model.history_)
-    for name, column in any_model.history_.items():
-        same(loaded.history_[name], column)
+    for kind in columns:
+        expected = getattr(any_model, kind)
+        assert list(getattr(loaded, kind)) == list(expected)
+        for name, column in expected.items():
+            same(getattr(loaded, kind)[name], column)
     plain = {k: v for k, v in any_model.get_params().items() if not hasattr(v, "__len__")}
     assert {name: str(loaded.get_params()[name]) for name in plain} == {
         name: str(value) for name, value in plain.items()
@@ -269,14 +272,27 @@ def test_a_changed_file_does_not_match_its_checksum(model, path, change):
 
 
 FORGERIES = {
-    "shape": (set_array("item_factors", lambda a: a[:, :2]), "array 'item_variance' has type"),
+    "shape": (set_array("item_factors", lambda a: a[:, :2]), "array 'user_prior_mean' has type"),
     "catalogue": (set_array("items", lambda a: a[:-1]), "array 'item_factors' has type"),
     "repeated": (set_array("items", lambda a: np.zeros_like(a)), "names items more than once"),
     "type": (set_array("item_bias", lambda a: a.astype("f8")), "not of the type of the item"),
     "nan": (set_array("item_bias", lambda a: a * np.nan), "'item_bias' holds values that are not"),
-    "noise": (set_array("noise_variance", lambda a: -a), "'noise_variance' is not positive"),
-    "variance": (set_array("item_variance", lambda a: -a), "'item_variance' is negative"),
-    "missing": (lambda arrays: arrays.pop("trained.item_bias"), "no array 'trained.item_bias'"),
+    "noise": (set_array("noise_variance", lambda a: -a), "'noise_variance' is not above 0"),
+    "variance": (set_array("item_variance", lambda a: -a), "'item_variance' is less than 0"),
+    "missing": (lambda arrays: arrays.pop("item_bias"), "no array 'item_bias'"),
+    "round": (lambda arrays: arrays.pop("loop.round"), "no number 'loop.round'"),
+    "loss": (set_array("loop.last_loss", lambda a: a.astype("U")), "no number 'loop.last_loss'"),
+    "half a state": (
+        lambda arrays: arrays.update({"guard.noise_variance": np.float64(1)}),
+        "no array 'guard.item_factors'",
+    ),
+    "a last state": (
+        lambda arrays: arrays.update(
+            {f"last.{name}": a for name, a in arrays.items() if "." not in name}
+            | {f"last.{name}": a for name, a in arrays.items() if "optimizer." in name}
+        ),
+        "a last state beside the best one",
+    ),
     "memory": (lambda a: a.pop("optimizer.counts"), "the optimizer remembers"),
     "counts": (set_array("optimizer.counts", lambda a: a[1:]), "'optimizer.counts' has type"),
     "users": (set_array("user_states", lambda a: a[1:]), "array 'user_states' has type"),
@@ -305,9 +321,9 @@ def test_a_forged_file_has_to_make_sense(model, path, change, message):
 
 def test_a_newer_version_is_named(model, path):
     save_model(model, path)
-    rewrite(path, set_about(version=2))
+    rewrite(path, set_about(version=3))
     sign(path)
-    with pytest.raises(ValueError, match="has version 2 of the format"):
+    with pytest.raises(ValueError, match="has version 3 of the format"):
         load_model(path)
 
 

@@ -7,13 +7,21 @@ import pytest
 import reference
 from sklearn.utils import check_random_state
 
-from sklearn_fedrecon import FederatedReconstructionMF, _padding
+from sklearn_fedrecon import FederatedReconstructionMF
 from sklearn_fedrecon._distribution import _chunks
+from sklearn_fedrecon._kernels import _padding
 from sklearn_fedrecon._kernels._blocks import BLOCK_SIZE
 from sklearn_fedrecon._random import root_seed
-from sklearn_fedrecon._round import RoundParts, ServerState, run_round
-from sklearn_fedrecon._training._population import first_exchange
-from sklearn_fedrecon._types import ClientRatings, RoundContext
+from sklearn_fedrecon._round import Question, RoundParts, run_round, serve
+from sklearn_fedrecon._training._exchanges import RatingMean, RatingScale, run_exchanges
+from sklearn_fedrecon._types import (
+    Aggregate,
+    ClientRatings,
+    DeviceContext,
+    Prepared,
+    ServerContext,
+    ServerState,
+)
 from sklearn_fedrecon.aggregation import Mean
 from sklearn_fedrecon.client_update import VariationalUpdate
 from sklearn_fedrecon.reconstruction import VariationalReconstruction
@@ -87,6 +95,14 @@ class EveryOther:
         return ratings.pick(np.concatenate(rows), np.cumsum([0, *map(len, rows)]))
 
 
+def first_exchange(ratings):
+    """Mean and standard deviation, as clients are asked for them; one where it is negligible."""
+    asked = [RatingMean(), RatingScale()]
+    _, found, _ = run_exchanges(asked, ratings, Mean(), 0, in_chunks(50))
+    negligible = 10 * np.finfo(ratings.values.dtype).eps * abs(found["mean"])
+    return found["mean"], found["scale"] if found["scale"] > negligible else 1.0
+
+
 def both(ratings, client):
     """Support and query where nothing is split."""
     return ratings, ratings
@@ -134,9 +150,9 @@ class Race:
         self.loops = reference.one_round(
             self.loops, [split(self.clients[c], c) for c in cohort], rate, streaming
         )
-        context = RoundContext(t, len(self.clients), rate, 7, streaming)
+        contexts = DeviceContext(t, 7), ServerContext(t, rate, len(self.clients), 7, streaming)
         ratings = self.ratings.take(np.array(cohort))
-        self.state, _ = run_round(ratings, self.state, self.parts, context, in_chunks(size))
+        self.state, _ = run_round(ratings, self.state, self.parts, *contexts, in_chunks(size))
         assert_same(self.state, self.loops)
 
 
@@ -248,7 +264,7 @@ def test_support_and_query(support, query, fit_bias):
 def test_support_and_query_at_random(split):
     race = Race(loops(table(weights=True, repeats=True)), split=split)
     for t in range(5):
-        race.round(t, size=20, split=alone(split, RoundContext(t, N_CLIENTS, 1.0, 7)))
+        race.round(t, size=20, split=alone(split, DeviceContext(t, 7)))
 
 
 # --- cohorts -----------------------------------------------------------------------------------
@@ -260,7 +276,7 @@ def test_cohorts_of_fixed_size(per_round, fit_bias):
     race = Race(loops(table(weights=True)), fit_bias=fit_bias)
     sampler = FixedSampling(per_round)
     for t in range(12):
-        context = RoundContext(t, N_CLIENTS, per_round / N_CLIENTS, seed=3)
+        context = ServerContext(t, per_round / N_CLIENTS, N_CLIENTS, seed=3)
         cohort = sampler.sample(N_CLIENTS, context)
         race.round(t, cohort, rate=sampler.rate(N_CLIENTS), size=5)
 
@@ -271,7 +287,7 @@ def test_poisson_cohorts(share):
     sampler = PoissonSampling(share)
     sizes = set()
     for t in range(12):
-        cohort = sampler.sample(N_CLIENTS, RoundContext(t, N_CLIENTS, share, seed=3))
+        cohort = sampler.sample(N_CLIENTS, ServerContext(t, share, N_CLIENTS, seed=3))
         if len(cohort):
             race.round(t, cohort, rate=share)
             sizes.add(len(cohort))
@@ -294,7 +310,7 @@ def test_a_cohort_without_ratings_changes_nothing():
 def test_cohorts_with_support_and_query():
     race = Race(loops(table(weights=True)), split=EveryOther())
     for t in range(8):
-        cohort = FixedSampling(6).sample(N_CLIENTS, RoundContext(t, N_CLIENTS, 6 / 9, seed=3))
+        cohort = FixedSampling(6).sample(N_CLIENTS, ServerContext(t, 6 / 9, N_CLIENTS, seed=3))
         race.round(
             t, cohort, rate=6 / 9, split=lambda ratings, client: (ratings[::2], ratings[1::2])
         )
@@ -349,13 +365,13 @@ def test_components_are_put_in_order_and_users_rebuilt(seed):
     race = Race(loops(table(seed, weights=True, repeats=True)), n_components=5)
     for t in range(6):
         race.round(t, np.sort(np.arange(t, t + 4) % N_CLIENTS), rate=4 / N_CLIENTS)
-    optimizer, reconstruction = race.parts.server_optimizer, race.parts.reconstruction
-    model, memory = optimizer.finalize(race.state.model, race.state.optimizer)
-    finished = reference.finish(race.loops)
-    assert not np.array_equal(finished.w, race.loops.w)  # there was something to put in order
-    assert_same(ServerState(model, {}, memory), finished)
-    users = reconstruction.reconstruct(race.ratings, model, RoundContext(0, 1, 1.0, 0))
-    expected = [reference.reconstruct(ratings, finished) for ratings in race.clients]
+    model = race.loops
+    explained = model.w * sum(n * v**2 for n, v in zip(model.n, model.v, strict=True))
+    assert (np.diff(explained) <= 0).all()
+    assert (np.diff(model.w) > 0).any()  # the users' variances alone are in another order
+    question = Question(race.state.model, race.parts, DeviceContext(0, 0, serving=True))
+    users = serve(race.ratings, question)
+    expected = [reference.reconstruct(ratings, race.loops) for ratings in race.clients]
     states = [np.append(user.u, user.c) for user in expected]
     assert_close(users.states, states, "users")
     assert_close(users.variances, [np.append(user.s, user.s_c) for user in expected], "variances")
@@ -366,7 +382,8 @@ def test_first_exchange():
     mean, variance = reference.first_exchange(clients)
     rows = np.array([row[2:] for row in table(weights=True, repeats=True)])
     assert mean == pytest.approx(np.average(rows[:, 0], weights=rows[:, 1]), rel=1e-12)
-    np.testing.assert_allclose(first_exchange(arrays(clients)), (mean, variance**0.5), rtol=1e-12)
+    found = first_exchange(arrays(clients))
+    np.testing.assert_allclose(found, (mean, variance**0.5), rtol=1e-12)
 
 
 # --- floors ------------------------------------------------------------------------------------
@@ -390,18 +407,19 @@ def test_every_floor():
     )
     model = replace(model, item_factors=np.zeros((3, k)))
     optimizer = NaturalGradient()
-    aggregate = {
+    rows = {
         "item_factors": np.zeros((3, k)),
         "item_bias": np.zeros(3),
         "counts": np.full(3, float(n)),
+    }
+    statistics = {
         "second_moment": np.zeros((k, k)),
         "bias_mean": 0.0,
         "bias_square": 0.0,
         "noise": 0.0,
-        "weight": 3.0 * n,
-        "total_weight": 1.0,
+        "rating_weight": 3.0 * n,
     }
-    context = RoundContext(0, 1, 1.0, 0)
+    aggregate, context = Aggregate(rows, statistics, 1.0), ServerContext(0, 1.0, 1, 0)
     model, memory = optimizer.apply(model, aggregate, optimizer.init(model), context)
     message = reference.Message({}, {}, dict.fromkeys(range(3), n), 0.0, np.zeros((k, k)), 0, 0)
     expected = reference.server_step(reference.Model(np.zeros((3, k)), 0.0, 25.0), message)
@@ -430,17 +448,18 @@ def fit(ratings, rounds, *, n_components=3, per_round=None):
     state = ServerState(model, {}, stations.server_optimizer.init(model))
     sampler = FixedSampling(per_round)
     for t in range(rounds):
-        context = RoundContext(t, n_clients, sampler.rate(n_clients), 7)
-        cohort = ratings.take(sampler.sample(n_clients, context))
-        state, _ = run_round(cohort, state, stations, context, in_chunks(EVERYTHING))
-    model, _ = stations.server_optimizer.finalize(state.model, state.optimizer)
-    return model, stations.reconstruction.reconstruct(ratings, model, context)
+        devices = DeviceContext(t, 7)
+        server = ServerContext(t, sampler.rate(n_clients), n_clients, 7)
+        cohort = ratings.take(sampler.sample(n_clients, server))
+        state, _ = run_round(cohort, state, stations, devices, server, in_chunks(EVERYTHING))
+    prepared = Prepared.of(state.model)
+    return prepared, stations.reconstruction.reconstruct(ratings, prepared, devices)
 
 
 def predictions(ratings, rounds, **options):
     """Predictions of all users for all items, shape (n_clients, n_items)."""
-    model, users = fit(ratings, rounds, **options)
-    return model.global_mean + model.item_bias + users.states @ model.design().T
+    prepared, users = fit(ratings, rounds, **options)
+    return prepared.model.offsets() + users.states @ prepared.design.T
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -483,12 +502,13 @@ def test_edges_stay_finite(name, sampled, rounds, dtype):
     rows = EDGES[name]
     n_clients, n_items = 1 + max(row[0] for row in rows), 1 + max(row[1] for row in rows)
     ratings = arrays(loops(rows, n_clients), n_items, dtype)
-    model, users = fit(ratings, rounds, per_round=max(1, n_clients // 2) if sampled else None)
+    prepared, users = fit(ratings, rounds, per_round=max(1, n_clients // 2) if sampled else None)
+    model = prepared.model
     held = [value for value in vars(model).values() if not isinstance(value, bool)]
     assert all(np.isfinite(value).all() for value in [*held, users.states, users.variances])
     assert model.noise_variance > 0
     assert (model.user_prior_variance > 0).all()
-    predicted = model.global_mean + model.item_bias + users.states @ model.design().T
+    predicted = model.offsets() + users.states @ prepared.design.T
     low, high = min(row[2] for row in rows), max(row[2] for row in rows)
     slack = 1e-3 * high + 0.5 * (high - low)
     assert predicted.min() > low - slack
@@ -554,11 +574,10 @@ def simulated(
     sampler = sampler or FixedSampling()
     rate = rate or sampler.rate(n_clients)
     for t in range(rounds):
-        context = RoundContext(t, n_clients, rate, entropy)
+        context = ServerContext(t, rate, n_clients, entropy)
         cohort = sampler.survivors(sampler.sample(n_clients, context), context)
-        pair = alone(split, context) if split else both
+        pair = alone(split, DeviceContext(t, entropy)) if split else both
         model = reference.one_round(model, [pair(clients[c], c) for c in cohort], rate)
-    model = reference.finish(model)
     return model, [reference.reconstruct(ratings, model) for ratings in clients]
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
-from sklearn_fedrecon._types import RoundContext
+from sklearn_fedrecon._types import ServerContext
 from sklearn_fedrecon.sampling import FixedSampling, PoissonSampling
 
 N = 40
@@ -12,7 +12,7 @@ BOTH = [FixedSampling, PoissonSampling]
 
 
 def context(round, n_clients=N, rate=1.0, seed=5):
-    return RoundContext(round, n_clients, rate, seed)
+    return ServerContext(round, rate, n_clients, seed)
 
 
 def participations(sampler, rounds=2000):

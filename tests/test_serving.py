@@ -70,7 +70,7 @@ def test_known_and_unknown_users_and_items(table, fit_bias, n_components):
 @pytest.mark.parametrize("fit_bias", [True, False])
 def test_variance_of_a_new_rating(table, fit_bias):
     model = new(fit_bias=fit_bias, dtype="float64", unknown_user="baseline").fit(*table)
-    inside, rows = model._state.model, [[4, 9], [NOBODY, 9], [4, NOTHING], [NOBODY, NOTHING]]
+    inside, rows = model._fitted.model, [[4, 9], [NOBODY, 9], [4, NOTHING], [NOBODY, NOTHING]]
     for (user, item), std in zip(rows, model.predict(rows, return_std=True)[1], strict=True):
         u, s = np.zeros(3), model.user_prior_variance_
         if user == 4:
@@ -88,7 +88,7 @@ def test_variance_of_a_new_rating(table, fit_bias):
 def test_long_tables_are_predicted_in_parts(model, monkeypatch):
     rows = np.column_stack([np.arange(100), np.arange(100)[::-1]])
     whole = model.predict(rows, return_std=True)
-    monkeypatch.setattr("sklearn_fedrecon._answers._serving._ROWS", 7)
+    monkeypatch.setattr("sklearn_fedrecon._answers._predicting._ROWS", 7)
     assert np.array_equal(model.predict(rows, return_std=True), whole)
 
 
@@ -205,7 +205,7 @@ def test_reconstruction_is_the_posterior(table, fit_bias):
 
 def test_items_lie_row_by_row_in_memory(model):
     """Otherwise whoever gathers a few of them copies all of them first."""
-    server = model._state.model
+    server = model._fitted.model
     assert server.item_factors.flags.c_contiguous
     assert server.item_variance.flags.c_contiguous
 

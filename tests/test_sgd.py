@@ -7,8 +7,16 @@ import pytest
 import reference_sgd as reference
 
 from sklearn_fedrecon._kernels._minibatches import step_blocks
-from sklearn_fedrecon._round import RoundParts, ServerState, on_devices, run_round
-from sklearn_fedrecon._types import ClientRatings, RoundContext, ServerModel, UserStates
+from sklearn_fedrecon._round import Question, RoundParts, answer, run_round
+from sklearn_fedrecon._types import (
+    ClientRatings,
+    DeviceContext,
+    Prepared,
+    ServerContext,
+    ServerModel,
+    ServerState,
+    UserStates,
+)
 from sklearn_fedrecon.aggregation import Mean
 from sklearn_fedrecon.client_update import GradientUpdate, JointUpdate, SGDUpdate
 from sklearn_fedrecon.reconstruction import RidgeReconstruction, SGDReconstruction
@@ -16,7 +24,23 @@ from sklearn_fedrecon.server_optimizers import SGD
 from sklearn_fedrecon.splitting import BatchParitySplit, NoSplit, RandomSplit
 
 N_ITEMS, K = 9, 3
-CONTEXT = RoundContext(round=0, n_clients=12, rate=1.0, seed=0)
+DEVICES = DeviceContext(round=0, seed=0)
+SERVER = ServerContext(round=0, rate=1.0, n_clients=12, seed=0)
+
+
+def rebuilt(part, ratings, model, context=DEVICES):
+    """Users from their ratings, the model prepared as the part wants it."""
+    return part.reconstruct(ratings, part.prepare(model), context)
+
+
+def sent(part, ratings, users, model):
+    """What clients send."""
+    return part.update(ratings, users, Prepared.of(model), DEVICES)
+
+
+def total_of(ratings, model, parts):
+    """The sum of what all clients send in a round."""
+    return answer(ratings, Question(model, parts, DEVICES))
 
 
 def random_ratings(random, lengths, *, weighted):
@@ -115,17 +139,18 @@ def plain_round(model, ratings, parts):
 @pytest.mark.parametrize("seed", range(60))
 def test_round_equals_the_plain_loops(seed):
     model, ratings, parts = random_configuration(seed)
-    total = on_devices(ratings, model, parts, CONTEXT)
-    aggregate, _, measured = parts.aggregator.finish(total, {}, CONTEXT)
+    total = total_of(ratings, model, parts)
+    outcome = parts.aggregator.finish(total, {}, SERVER)
+    aggregate, measured = outcome.aggregate, outcome.measurements
     (factors, biases, mean), reports = plain_round(model, ratings, parts)
 
-    np.testing.assert_allclose(aggregate["item_factors"], factors, rtol=0, atol=1e-10)
-    assert ("item_bias" in aggregate) == model.fit_bias
+    np.testing.assert_allclose(aggregate.rows["item_factors"], factors, rtol=0, atol=1e-10)
+    assert ("item_bias" in aggregate.rows) == model.fit_bias
     if model.fit_bias:
-        np.testing.assert_allclose(aggregate["item_bias"], biases, rtol=0, atol=1e-10)
-    assert ("global_mean" in aggregate) == model.learn_global_mean
+        np.testing.assert_allclose(aggregate.rows["item_bias"], biases, rtol=0, atol=1e-10)
+    assert ("global_mean" in aggregate.statistics) == model.learn_global_mean
     if model.learn_global_mean:
-        np.testing.assert_allclose(aggregate["global_mean"], mean, rtol=0, atol=1e-10)
+        np.testing.assert_allclose(aggregate.statistics["global_mean"], mean, rtol=0, atol=1e-10)
     for name in ("squared_error", "examples", "loss", "batches"):
         expected = sum(getattr(report, name) for report in reports)
         np.testing.assert_allclose(measured[name], expected, rtol=1e-10)
@@ -139,7 +164,7 @@ def test_users_equal_the_plain_loops(fit_bias, n_epochs):
     model = random_model(random, fit_bias=fit_bias, learn_mean=False)
     ratings = replace(random_ratings(random, [7, 0, 1, 12, 3], weighted=True), batch_size=3)
     part = SGDReconstruction(n_epochs, max_steps=5, learning_rate=0.1, init=0.4)
-    users = part.reconstruct(ratings, model, CONTEXT)
+    users = rebuilt(part, ratings, model)
     for client in range(ratings.n_clients):
         batches = reference.cut(tuples(ratings, client), 3)
         steps = reference.schedule(batches, n_epochs, 5)
@@ -155,10 +180,10 @@ def test_initial_user_is_learned_from_how_far_users_moved():
     reconstruction = SGDReconstruction(n_epochs=0, init="server")
     update = JointUpdate(learning_rate=0.05, learn_initial_user=True)
     parts = RoundParts(RandomSplit(0.0, batch_size=2), reconstruction, update, Mean(), SGD())
-    users = reconstruction.reconstruct(ratings, model, CONTEXT)
+    users = rebuilt(reconstruction, ratings, model)
     np.testing.assert_array_equal(users.states, np.tile(model.user_prior_mean, (3, 1)))
 
-    moved = update.update(ratings, users, model, CONTEXT).statistics["user_prior_mean"]
+    moved = sent(update, ratings, users, model).statistics["user_prior_mean"]
     start = reference.User(model.user_prior_mean[:K].tolist(), float(model.user_prior_mean[K]))
     for client in range(3):
         steps = reference.cut(tuples(ratings, client), 2)
@@ -167,8 +192,8 @@ def test_initial_user_is_learned_from_how_far_users_moved():
         np.testing.assert_allclose(moved[client], after - model.user_prior_mean, atol=1e-12)
 
     state = ServerState(model, {}, SGD().init(model))
-    state, measured = run_round(ratings, state, parts, CONTEXT, lambda f, r: [f(r)])
-    assert measured["examples"] == ratings.n_ratings  # the support was empty
+    state, outcome = run_round(ratings, state, parts, DEVICES, SERVER, lambda f, r: [f(r)])
+    assert outcome.measurements["examples"] == ratings.n_ratings  # the support was empty
     assert not np.allclose(state.model.user_prior_mean, model.user_prior_mean)
 
 
@@ -178,13 +203,13 @@ def test_gradient_is_that_of_the_mean_squared_error(weights):
     model = random_model(random, fit_bias=True, learn_mean=False)
     ratings = random_ratings(random, [4, 11, 1], weighted=False)
     users = UserStates(random.normal(size=(3, K + 1)))
-    messages = GradientUpdate(weights).update(ratings, users, model, CONTEXT)
-    aggregate, _, _ = Mean().finish(Mean().encode(messages, CONTEXT), {}, CONTEXT)
+    messages = sent(GradientUpdate(weights), ratings, users, model)
+    aggregate = Mean().finish(Mean().encode(messages, DEVICES), {}, SERVER).aggregate
 
     def error(factors):
-        changed = replace(model, item_factors=factors)
+        changed = Prepared.of(replace(model, item_factors=factors))
         predicted = np.einsum(
-            "rj,rj->r", changed.design()[ratings.items], users.states[ratings.owners()]
+            "rj,rj->r", changed.design[ratings.items], users.states[ratings.owners()]
         )
         squares = np.square(changed.residuals(ratings) - predicted)
         if weights == "examples":
@@ -197,7 +222,7 @@ def test_gradient_is_that_of_the_mean_squared_error(weights):
         ahead[place] += 1e-6
         behind[place] -= 1e-6
         slope[place] = (error(ahead) - error(behind)) / 2e-6
-    np.testing.assert_allclose(aggregate["item_factors"], -slope, atol=1e-7)
+    np.testing.assert_allclose(aggregate.rows["item_factors"], -slope, atol=1e-7)
 
 
 @pytest.mark.parametrize("fit_bias", [False, True])
@@ -205,12 +230,12 @@ def test_ridge_solves_the_normal_equations(fit_bias):
     random = np.random.default_rng(7)
     model = random_model(random, fit_bias=fit_bias, learn_mean=False)
     ratings = random_ratings(random, [5, 0, 1, 13], weighted=True)
-    users = RidgeReconstruction(alpha=0.7).reconstruct(ratings, model, CONTEXT)
+    users = rebuilt(RidgeReconstruction(alpha=0.7), ratings, model)
     assert users.variances is None
     for client in range(4):
         rows = slice(ratings.indptr[client], ratings.indptr[client + 1])
-        x = model.design()[ratings.items[rows]]
-        w, y = ratings.weights[rows], model.residuals(ratings)[rows]
+        x = Prepared.of(model).design[ratings.items[rows]]
+        w, y = ratings.weights[rows], Prepared.of(model).residuals(ratings)[rows]
         left = x.T @ (w[:, None] * x) + 0.7 * np.eye(x.shape[1])
         expected = np.linalg.solve(left, x.T @ (w * y))
         np.testing.assert_allclose(users.states[client], expected, atol=1e-10)
@@ -221,15 +246,18 @@ def test_a_client_does_not_depend_on_who_else_is_there():
     model = random_model(random, fit_bias=True, learn_mean=True)
     ratings = replace(random_ratings(random, [9, 4, 0, 30, 5], weighted=False), batch_size=4)
     part, update = SGDReconstruction(n_epochs=2), SGDUpdate(n_epochs=2)
-    together = part.reconstruct(ratings, model, CONTEXT)
-    messages = update.update(ratings, together, model, CONTEXT)
+    together = rebuilt(part, ratings, model)
+    messages = sent(update, ratings, together, model)
     for client in range(5):
         alone = ratings.take(np.array([client]))
-        user = part.reconstruct(alone, model, CONTEXT)
+        user = rebuilt(part, alone, model)
         np.testing.assert_array_equal(user.states[0], together.states[client])
-        message = update.update(alone, user, model, CONTEXT)
-        rows = slice(messages.indptr[client], messages.indptr[client + 1])
-        np.testing.assert_array_equal(message.rows(), messages.rows()[rows])
+        message = sent(update, alone, user, model)
+        rows = slice(*messages.pattern.indptr[client : client + 2])
+        own, among_others = (
+            update.rows["item_factors"].spelt_out(update.pattern) for update in (message, messages)
+        )
+        np.testing.assert_array_equal(own, among_others[rows])
 
 
 def test_blocks_hold_every_client_once_and_are_small(monkeypatch):
@@ -251,10 +279,10 @@ def test_blocks_hold_every_client_once_and_are_small(monkeypatch):
 
 def test_blocks_change_nothing(monkeypatch):
     model, ratings, parts = random_configuration(1)
-    whole = on_devices(ratings, model, parts, CONTEXT)
+    whole = total_of(ratings, model, parts)
     monkeypatch.setattr("sklearn_fedrecon._kernels._minibatches.BLOCK_SIZE", 2)
-    cut = on_devices(ratings, model, parts, CONTEXT)
-    np.testing.assert_array_equal(cut.sums["item_factors"], whole.sums["item_factors"])
+    cut = total_of(ratings, model, parts)
+    np.testing.assert_array_equal(cut.rows["item_factors"], whole.rows["item_factors"])
 
 
 @pytest.mark.parametrize("split", [BatchParitySplit(4, shuffle=False), NoSplit(4, shuffle=False)])
@@ -269,13 +297,13 @@ def test_a_diverged_client_harms_nobody_else(split, update, weights):
     broken.values[ratings.indptr[1]] = np.nan
     update.set_params(client_weights=weights)
     parts = RoundParts(split, SGDReconstruction(), update, Mean(), SGD())
-    total = on_devices(broken, model, parts, CONTEXT)
+    total = total_of(broken, model, parts)
     assert total.measurements["rejected"] == 1
     assert np.isnan(total.measurements["squared_error"])
-    without = on_devices(ratings.take(np.array([0, 2, 3])), model, parts, CONTEXT)
-    assert total.weight == without.weight
-    for name, value in without.sums.items():
-        np.testing.assert_allclose(total.sums[name], value, atol=1e-12)
+    without = total_of(ratings.take(np.array([0, 2, 3])), model, parts)
+    assert total.client_weight == without.client_weight
+    for name, value in (without.rows | without.statistics).items():
+        np.testing.assert_allclose((total.rows | total.statistics)[name], value, atol=1e-12)
 
 
 def test_a_broken_client_without_query_still_counts_when_weights_are_uniform():
@@ -290,8 +318,8 @@ def test_a_broken_client_without_query_still_counts_when_weights_are_uniform():
         Mean(),
         SGD(),
     )
-    total = on_devices(ratings, model, parts, CONTEXT)
-    assert total.weight == 2  # its delta is zero, which is finite
+    total = total_of(ratings, model, parts)
+    assert total.client_weight == 2  # its delta is zero, which is finite
     assert total.measurements["rejected"] == 0
 
 
@@ -304,8 +332,8 @@ def test_nobody_has_a_query(momentum):
         BatchParitySplit(4), SGDReconstruction(), SGDUpdate(), Mean(), SGD(1.0, momentum)
     )
     state = ServerState(model, {}, parts.server_optimizer.init(model))
-    state, measured = run_round(ratings, state, parts, CONTEXT, lambda f, r: [f(r)])
-    assert measured["examples"] == 0
+    state, outcome = run_round(ratings, state, parts, DEVICES, SERVER, lambda f, r: [f(r)])
+    assert outcome.measurements["examples"] == 0
     np.testing.assert_array_equal(state.model.item_factors, model.item_factors)
 
 
@@ -314,8 +342,8 @@ def test_uniform_start_is_within_its_bounds_and_differs_by_client_and_round():
     model = random_model(random, fit_bias=True, learn_mean=False)
     ratings = random_ratings(random, [0] * 400, weighted=False)
     part = SGDReconstruction()
-    first = part.reconstruct(ratings, model, CONTEXT)
-    second = part.reconstruct(ratings, model, replace(CONTEXT, round=1))
+    first = rebuilt(part, ratings, model)
+    second = rebuilt(part, ratings, model, replace(DEVICES, round=1))
     start = first.factors(K)
     assert np.abs(start).max() <= 0.05
     assert abs(start.mean()) < 0.003
@@ -329,7 +357,7 @@ def test_constant_start_must_fit():
     model = random_model(random, fit_bias=True, learn_mean=False)
     ratings = random_ratings(random, [2], weighted=False)
     with pytest.raises(ValueError, match=r"shape \(2,\).*n_components=3"):
-        SGDReconstruction(init=[0.1, 0.2]).reconstruct(ratings, model, CONTEXT)
+        rebuilt(SGDReconstruction(init=[0.1, 0.2]), ratings, model)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -359,12 +387,12 @@ def test_no_components_and_no_biases_is_no_model_but_no_error(part):
         user_prior_mean=np.zeros(0),
     )
     ratings = random_ratings(random, [5, 3], weighted=False)
-    users = SGDReconstruction().reconstruct(ratings, model, CONTEXT)
+    users = rebuilt(SGDReconstruction(), ratings, model)
     assert users.states.shape == (2, 0)
     if hasattr(part, "update"):
-        messages = part.update(ratings, users, model, CONTEXT)
+        messages = sent(part, ratings, users, model)
         expected = [
-            part.learning_rate * 2 * model.residuals(ratings)[:5].mean(),
-            part.learning_rate * 2 * model.residuals(ratings)[5:].mean(),
+            part.learning_rate * 2 * Prepared.of(model).residuals(ratings)[:5].mean(),
+            part.learning_rate * 2 * Prepared.of(model).residuals(ratings)[5:].mean(),
         ]
         np.testing.assert_allclose(messages.statistics["global_mean"], expected)

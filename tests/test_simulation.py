@@ -6,22 +6,27 @@ import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
-from sklearn_fedrecon._round import RoundParts, ServerState
-from sklearn_fedrecon._training import _simulation
-from sklearn_fedrecon._training._population import (
-    HeldOut,
-    first_exchange,
-    held_out_rmse,
-    rebuild_users,
-)
-from sklearn_fedrecon._training._simulation import Schedule, simulate, timed_round
+from sklearn_fedrecon._fitted import rebuild_users
+from sklearn_fedrecon._round import Question, RoundParts
+from sklearn_fedrecon._training import _loop
+from sklearn_fedrecon._training._exchanges import RatingMean, RatingScale, run_exchanges
+from sklearn_fedrecon._training._loop import Schedule, simulate, timed_round
+from sklearn_fedrecon._training._start import _mean_and_scale
+from sklearn_fedrecon._training._validation import HeldOut, held_out_rmse, hold_out
 from sklearn_fedrecon._types import (
+    Aggregate,
     ClientRatings,
+    DeviceContext,
+    LoopState,
+    Outcome,
     PartialSum,
-    RoundContext,
+    Prepared,
+    ServerContext,
     ServerModel,
+    ServerState,
     UserStates,
 )
+from sklearn_fedrecon.aggregation import Mean
 from sklearn_fedrecon.communication import model_bytes
 from sklearn_fedrecon.sampling import FixedSampling, PoissonSampling
 
@@ -56,6 +61,17 @@ def start():
     return ServerState(model, {}, {})
 
 
+class Answer:
+    """Updates that say who sent them."""
+
+    def __init__(self, query):
+        self.clients = query.clients
+
+    def measured(self, ratings):
+        self.lengths = ratings
+        return self
+
+
 class Script:
     """All stations at once; every round reports what the script says."""
 
@@ -65,36 +81,43 @@ class Script:
     def split(self, ratings, context):
         return ratings, ratings
 
-    def reconstruct(self, support, model, context):
+    def prepare(self, model):
+        return model
+
+    def reconstruct(self, support, prepared, context):
         return None
 
-    def update(self, query, users, model, context):
-        return query
+    def update(self, query, users, prepared, context):
+        return Answer(query)
 
     def encode(self, updates, context):
-        return PartialSum({}, 1.0, {"clients": updates.clients.tolist()})
+        measured = {"cohort": updates.clients.tolist(), "ratings": sum(updates.lengths)}
+        return PartialSum({}, {}, 1.0, len(updates.clients), measured)
 
     def combine(self, partials):
         return next(iter(partials))
 
     def finish(self, total, state, context):
         self.contexts.append(context)
-        self.cohorts.append(total.measurements["clients"])
+        self.cohorts.append(total.measurements["cohort"])
         number = len(self.contexts) - 1
         loss = self.losses[number] if self.losses else 1.0 / (1 + number)
         measured = {"loss": loss, "batches": 1.0, "finite": True, "rejected": 0.0}
-        return {}, state, measured | self.reports.get(f"round_{number}", {})
+        measured |= {"clients": total.n_clients, "ratings": total.measurements["ratings"]}
+        measured |= self.reports.get(f"round_{number}", {})
+        aggregate = Aggregate({}, {}, 1.0) if measured["finite"] else None
+        return Outcome(aggregate, state, measured)
 
     def apply(self, model, aggregate, state, context):
         return replace(model, global_mean=model.global_mean + 1), state
 
 
-def run(script, schedule, *, held_out=None, ratings=None):
-    """States and reports of all rounds."""
+def run(script, schedule, *, held_out=None, ratings=None, loop=None):
+    """What the loop remembers, and reports, of all rounds."""
     parts = RoundParts(script, script, script, script, script)
     results = simulate(
         make_ratings() if ratings is None else ratings,
-        start(),
+        loop or LoopState(start()),
         parts,
         schedule,
         lambda step, cohort: [step(cohort)],
@@ -112,10 +135,11 @@ def schedule(max_rounds=20, sampler=None, **options):
 
 def test_all_rounds_of_the_schedule():
     script = Script()
-    results = run(script, schedule(4, first_round=7))
+    results = run(script, schedule(4), loop=LoopState(start(), round=7))
     assert [report.round for _, report in results] == [7, 8, 9, 10]
-    assert [state.model.global_mean for state, _ in results] == [1, 2, 3, 4]
-    assert script.contexts == [RoundContext(t, N_CLIENTS, 1.0, 3) for t in range(7, 11)]
+    assert [loop.server.model.global_mean for loop, _ in results] == [1, 2, 3, 4]
+    assert [loop.round for loop, _ in results] == [8, 9, 10, 11]
+    assert script.contexts == [ServerContext(t, 1.0, N_CLIENTS, 3) for t in range(7, 11)]
 
 
 @pytest.mark.parametrize(
@@ -159,9 +183,59 @@ def test_when_the_loss_is_looked_at(schedule, rounds):
 @pytest.mark.parametrize("sampler", [FixedSampling(), FixedSampling(6)])
 def test_the_held_out_error_has_to_improve(errors, rounds, sampler, monkeypatch):
     script = Script([4] * 8)
-    monkeypatch.setattr(_simulation, "held_out_rmse", lambda *_: errors[len(script.contexts) - 1])
+    monkeypatch.setattr(_loop, "held_out_rmse", lambda *_: errors[len(script.contexts) - 1])
     results = run(script, schedule(8, sampler, tol=1e-3, patience=3), held_out=object())
     assert [report.measurements["validation_rmse"] for _, report in results] == errors[:rounds]
+    best = int(np.argmin(errors[:rounds]))
+    last, _ = results[-1]
+    assert last.best_error == errors[best]
+    assert last.kept.model.global_mean == 1 + best
+    assert last.server.model.global_mean == rounds
+
+
+@pytest.mark.parametrize("stop", range(1, 8))
+@pytest.mark.parametrize(
+    ("losses", "errors"),
+    [
+        ([10, 5, 4, 4, 4, 4, 4, 4], None),
+        ([10, 5, 4, 4.5, 4.5, 4.5, 6, 6.5], None),
+        ([4] * 8, [5, 4, 3, 3.5, 3.5, 2.5, 3, 3]),
+        ([4] * 8, [5, 4, 3, 4, 5, 6, 2, 1]),
+        ([1.0, 0.9, 0.8, 0.9, 5.5, 0.7, 0.7, 0.7], None),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Training diverged")
+def test_a_loop_that_goes_on_is_a_loop_that_never_stopped(losses, errors, stop, monkeypatch):
+    def rounds(script, max_rounds, loop=None):
+        numbers = errors or [None] * 8
+        monkeypatch.setattr(
+            _loop, "held_out_rmse", lambda *context: numbers[context[-1]], raising=True
+        )
+        options = {"tol": 1e-3, "patience": 3}
+        held_out = object() if errors else None
+        return run(script, schedule(max_rounds, **options), held_out=held_out, loop=loop)
+
+    class Numbered(Learner):  # the loss of a round goes by its number, trials included
+        def finish(self, total, state, context):
+            self.contexts = [context] * context.round
+            return super().finish(total, state, context)
+
+    whole = rounds(Numbered(losses), 8)
+    first = rounds(Numbered(losses), stop)
+    ended = len(first) < stop or len(whole) == len(first)  # nothing was left to do
+    second = [] if ended else rounds(Numbered(losses), 8 - stop, loop=first[-1][0])
+    assert len(first) + len(second) == len(whole)
+    assert remembered((second or first)[-1][0]) == remembered(whole[-1][0])
+
+
+def remembered(loop):
+    """All of it in plain numbers; a state is told by its steps."""
+    server, best, watched = (
+        None if state is None else state.model.global_mean
+        for state in (loop.server, loop.best, loop.guard.best)
+    )
+    numbers = (loop.round, loop.best_error, loop.guard.lowest, loop.guard.baseline)
+    return server, best, watched, numbers, loop.progress
 
 
 # --- divergence --------------------------------------------------------------------------------
@@ -173,8 +247,9 @@ class Learner(Script):
     learning_rate = 0.25
 
     def finish(self, total, state, context):
-        aggregate, state, measured = super().finish(total, state, context)
-        return aggregate, state, {"baseline_error": 1.0, "baseline_weight": 1.0, **measured}
+        outcome = super().finish(total, state, context)
+        measured = {"baseline_error": 1.0, "baseline_weight": 1.0, **outcome.measurements}
+        return replace(outcome, measurements=measured)
 
 
 @pytest.mark.parametrize(
@@ -192,15 +267,15 @@ def test_divergence_ends_the_training_with_the_best_model(script):
     with pytest.warns(ConvergenceWarning, match=r"diverged in round [45];.*lowest training loss"):
         results = run(script, schedule())
     assert len(results) in (4, 5)
-    assert results[-1][0].model.global_mean == 2
+    assert results[-1][0].server.model.global_mean == 2
 
 
 def test_the_last_step_is_judged_too():
     with pytest.warns(ConvergenceWarning, match="diverged in round 3"):
         results = run(Learner([1.0, 0.9, 0.8, 11.0]), schedule(3))
     assert len(results) == 3
-    assert results[-1][0].model.global_mean == 2
-    assert run(Learner([1.0, 0.9, 0.8, 4.5]), schedule(3))[-1][0].model.global_mean == 3
+    assert results[-1][0].server.model.global_mean == 2
+    assert run(Learner([1.0, 0.9, 0.8, 4.5]), schedule(3))[-1][0].server.model.global_mean == 3
 
 
 def test_a_bad_start_is_no_divergence_but_an_absurd_one_is():
@@ -236,7 +311,7 @@ def test_the_cohort_of_the_sampler_takes_part(sampler):
     script = Script()
     results = run(script, schedule(10, sampler))
     expected = [
-        sampler.sample(N_CLIENTS, RoundContext(t, N_CLIENTS, 1.0, 3)).tolist() for t in range(10)
+        sampler.sample(N_CLIENTS, ServerContext(t, 1.0, N_CLIENTS, 3)).tolist() for t in range(10)
     ]
     assert script.cohorts == [cohort for cohort in expected if cohort]
     assert [report.clients for _, report in results] == [*map(len, expected)]
@@ -260,9 +335,9 @@ def test_an_empty_cohort_is_recorded_and_changes_nothing():
     empty = [t for t, (_, report) in enumerate(results) if report.clients == 0]
     assert empty
     for t in empty:
-        state, report = results[t]
-        before = results[t - 1][0] if t else start()
-        assert state.model.global_mean == before.model.global_mean
+        loop, report = results[t]
+        before = results[t - 1][0].server if t else start()
+        assert loop.server.model.global_mean == before.model.global_mean
         assert np.isnan(report.measurements["loss"])
         assert report.measurements["bytes_up"] == report.measurements["bytes_down"] == 0
 
@@ -279,7 +354,7 @@ def test_report_of_a_round():
         },
     )
     parts, ratings = RoundParts(script, script, script, script, script), make_ratings()
-    context = RoundContext(2, 50, 0.3, 0)
+    context = ServerContext(2, 0.3, 50, 0)
     state, report = timed_round(
         ratings, 20, start(), parts, context, lambda step, cohort: [step(cohort)]
     )
@@ -300,6 +375,21 @@ def test_report_of_a_round():
 # --- before the rounds and after ---------------------------------------------------------------
 
 
+class Settings:
+    """Of an estimator that nobody declared anything to."""
+
+    global_mean, rating_scale = "federated", None
+
+
+def first_exchange(ratings, size=7):
+    """Mean and scale of the ratings, as the first model is made with, and what it cost."""
+    asked = [RatingMean(), RatingScale()]
+    _, found, costs = run_exchanges(
+        asked, ratings, Mean(), 0, lambda step, clients: map(step, clients.chunks(size))
+    )
+    return _mean_and_scale(Settings, found, ratings.values.dtype), costs
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("weights", [False, True])
 @pytest.mark.parametrize("scatter", [False, True])
@@ -310,7 +400,27 @@ def test_first_exchange(dtype, weights, scatter):
     squares = (w * (values - mean) ** 2).sum()
     squares += ratings.scatter.astype(float).sum() if scatter else 0.0
     expected = mean, np.sqrt(squares / w.sum())
-    np.testing.assert_allclose(first_exchange(ratings), expected, rtol=1e-6)
+    found, costs = first_exchange(ratings)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    # Two numbers of each client up in each; down nothing, and then the mean.
+    assert costs["bytes_up"].tolist() == [2 * 8 * N_CLIENTS] * 2
+    assert costs["bytes_down"].tolist() == [0, 8 * N_CLIENTS]
+    assert costs["clients"].tolist() == [N_CLIENTS] * 2
+
+
+def test_a_large_mean_leaves_the_scale_its_digits():
+    ratings = make_ratings()
+    shifted = replace(ratings, values=ratings.values + 1e8)
+    (_, expected), _ = first_exchange(ratings)
+    (_, scale), _ = first_exchange(shifted)
+    assert scale == pytest.approx(expected, rel=1e-7)
+
+
+def test_an_exchange_that_does_not_add_up_is_refused():
+    ratings = make_ratings()
+    ratings.values[:] = 1e308
+    with np.errstate(over="ignore"), pytest.raises(ValueError, match="exchange of the mean of"):
+        first_exchange(ratings)
 
 
 @pytest.mark.parametrize("value", [0.0, 3.7, -1e-3, 1e6])
@@ -319,41 +429,35 @@ def test_first_exchange(dtype, weights, scatter):
 def test_equal_ratings_have_no_scale(value, dtype, weights):
     ratings = make_ratings(dtype=dtype, weights=weights)
     ratings = replace(ratings, values=np.full(ratings.n_ratings, value, dtype))
-    mean, scale = first_exchange(ratings)
+    (mean, scale), _ = first_exchange(ratings)
     assert mean == pytest.approx(value, rel=1e-6)
     assert scale == 1.0
 
 
 class Servant:
-    """Rebuilds a user as its first rating, its client number and the round's."""
-
-    def __init__(self, variances=False):
-        self.variances = variances
+    """Rebuilds a user as its first rating and its client number."""
 
     def whole(self, ratings, context):
         return replace(ratings, values=ratings.values * 10)
 
-    def reconstruct(self, ratings, model, context):
-        first = ratings.values[ratings.indptr[:-1]]
-        number = np.full(len(first), context.round + context.n_clients)
-        states = np.column_stack([first, ratings.clients + 0.0, number])
-        return UserStates(states, states + 0.5 if self.variances else None, support="dropped")
+    def prepare(self, model):
+        return Prepared.of(model)
+
+    def reconstruct(self, support, prepared, context):
+        return UserStates(np.column_stack([support.values[support.indptr[:-1]], support.clients]))
 
 
-@pytest.mark.parametrize("variances", [False, True])
-@pytest.mark.parametrize("size", [1, 10**6])
-def test_users_are_rebuilt_as_if_alone(variances, size):
-    servant = Servant(variances)
-    parts = RoundParts(servant, servant, None, None, None)
-    ratings = make_ratings()
-    users = rebuild_users(
-        ratings, start().model, parts, 0, lambda step, clients: map(step, clients.chunks(size))
-    )
-    first = 10 * ratings.values[ratings.indptr[:-1]]
-    # Whoever it is, the device has the key of client 0 in round 0 of a population of one.
-    assert users.states.tolist() == [[value, 0.0, 1.0] for value in first]
-    assert (users.variances is not None) == variances
-    assert users.support is None
+def test_users_that_overflow_are_refused():
+    class Overflows(Servant):
+        def reconstruct(self, support, prepared, context):
+            states = super().reconstruct(support, prepared, context).states
+            states[3, 0] = np.inf
+            return UserStates(states)
+
+    parts = RoundParts(Overflows(), Overflows(), None, None, None)
+    question = Question(start().model, parts, DeviceContext(0, 0, serving=True))
+    with pytest.raises(ValueError, match="are not finite: its steps are too large"):
+        rebuild_users(question, make_ratings(), lambda step, clients: [step(clients)])
 
 
 @pytest.mark.parametrize("weights", [False, True])
@@ -367,15 +471,54 @@ def test_held_out_error(weights):
     )
 
     class Halves(Servant):
-        def reconstruct(self, ratings, model, context):
-            return UserStates(super().reconstruct(ratings, model, context).states[:, :2] / 100)
+        def reconstruct(self, support, prepared, context):
+            return UserStates(super().reconstruct(support, prepared, context).states / 100)
 
     parts = RoundParts(Halves(), Halves(), None, None, None)
-    context = RoundContext(0, N_CLIENTS, 1.0, 0)
-    error = held_out_rmse(HeldOut(support, query), ServerState(model, {}, {}), parts, context)
+    error = held_out_rmse(HeldOut(support, query), model, parts, 0, 0)
     total = 0.0
     for row, (owner, item) in enumerate(zip(query.owners(), query.items, strict=True)):
         factor, bias = support.values[support.indptr[owner]] / 10, owner / 100
         predicted = 3.0 + (-1 + 0.5 * item) + bias + factor * item
         total += query.rating_weights()[row] * (query.values[row] - predicted) ** 2
     assert error == pytest.approx(np.sqrt(total / query.rating_weights().sum()), rel=1e-12)
+
+
+class EarlyStopping:
+    early_stopping, validation_fraction = True, 0.3
+
+
+@pytest.mark.parametrize("ids", [np.arange(N_CLIENTS) * 7, np.array(list("abcdefghijkl"), object)])
+def test_a_new_user_moves_nobody_in_or_out_of_the_hold_out(ids):
+    ratings = make_ratings()
+    train, held_out = hold_out(EarlyStopping, ratings, ids, seed=1)
+    everybody = np.concatenate([train.clients, np.setdiff1d(np.arange(N_CLIENTS), train.clients)])
+    assert sorted(everybody) == list(range(N_CLIENTS))
+    assert train.n_clients + held_out.support.n_clients == N_CLIENTS
+    both = held_out.support.n_ratings + held_out.query.n_ratings + train.n_ratings
+    assert both == ratings.n_ratings
+    rest = np.delete(np.arange(N_CLIENTS), 4)
+    fewer, judged = hold_out(EarlyStopping, ratings.take(rest), ids[rest], seed=1)
+    assert set(fewer.clients) == set(train.clients) - {4}
+    held = np.setdiff1d(np.arange(N_CLIENTS), train.clients)
+    if 4 in train.clients:  # the same halves of the same users
+        assert judged.query.values.tolist() == held_out.query.values.tolist()
+    assert 0 < len(held) < N_CLIENTS
+
+
+def test_the_share_held_out_is_that_asked_for():
+    ids = np.arange(20_000)
+    ratings = ClientRatings(
+        np.arange(20_001), np.zeros(20_000, np.int32), np.ones(20_000), 1, np.arange(20_000)
+    )
+    _, held_out = hold_out(EarlyStopping, ratings, ids, seed=0)
+    assert held_out.query.n_clients == pytest.approx(6000, abs=4 * 65)
+
+
+@pytest.mark.parametrize("n_clients", [2, 3])
+@pytest.mark.parametrize("seed", range(10))
+def test_somebody_is_held_out_and_somebody_is_left(n_clients, seed):
+    ratings = make_ratings(n_clients)
+    train, held_out = hold_out(EarlyStopping, ratings, np.arange(n_clients), seed)
+    assert train.n_clients >= 1
+    assert held_out.query.n_clients >= 1

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from sklearn_fedrecon._random import Stream, _mixed, client_words
-from sklearn_fedrecon._types import ClientRatings, RoundContext
+from sklearn_fedrecon._types import ClientRatings, DeviceContext
 from sklearn_fedrecon.splitting import BatchParitySplit, NoSplit, RandomSplit
 
-CONTEXT = RoundContext(round=3, n_clients=50, rate=1.0, seed=7)
+CONTEXT = DeviceContext(round=3, seed=7)
 
 
 def numbered(lengths, clients=None):

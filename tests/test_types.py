@@ -8,6 +8,7 @@ import pytest
 from sklearn_fedrecon._types import (
     ClientRatings,
     PartialSum,
+    Prepared,
     ServerModel,
     UserStates,
     items_by_clients,
@@ -158,15 +159,16 @@ def model(*, fit_bias, dtype="float32"):
 def test_design_has_a_one_where_biases_are_fitted(dtype):
     with_bias, without = model(fit_bias=True, dtype=dtype), model(fit_bias=False, dtype=dtype)
     assert (with_bias.n_items, with_bias.n_components, with_bias.dtype) == (6, 2, dtype)
-    assert np.array_equal(with_bias.design()[:, :2], with_bias.item_factors)
-    assert with_bias.design()[:, 2].tolist() == [1.0] * 6
-    assert with_bias.design().dtype == dtype
-    assert np.array_equal(without.design(), without.item_factors)
+    design = Prepared.of(with_bias).design
+    assert np.array_equal(design[:, :2], with_bias.item_factors)
+    assert design[:, 2].tolist() == [1.0] * 6
+    assert design.dtype == dtype
+    assert np.array_equal(Prepared.of(without).design, without.item_factors)
 
 
 def test_residuals_are_without_mean_and_item_bias(ratings):
     single = replace(ratings, values=ratings.values.astype(np.float32))
-    residuals = model(fit_bias=True).residuals(single)
+    residuals = Prepared.of(model(fit_bias=True)).residuals(single)
     expected = [
         value - 3.25 - 0.2 * item
         for value, item in zip(ratings.values, ratings.items, strict=True)
@@ -185,12 +187,13 @@ def test_users_with_and_without_bias():
 
 
 def test_partial_sums_add_up_key_by_key():
-    one = PartialSum({"a": np.array([1.0, 2.0]), "b": np.array(3.0)}, 2.0, {"loss": 0.5})
-    two = PartialSum({"a": np.array([10.0, 20.0]), "b": np.array(30.0)}, 5.0, {"loss": 0.25})
+    one = PartialSum({"a": np.array([1.0, 2.0])}, {"b": np.array(3.0)}, 2.0, 4, {"loss": 0.5})
+    two = PartialSum({"a": np.array([10.0, 20.0])}, {"b": np.array(30.0)}, 5.0, 3, {"loss": 0.25})
     total = one + two
-    assert total.sums["a"].tolist() == [11, 22]
-    assert float(total.sums["b"]) == 33
-    assert (total.weight, total.measurements) == (7.0, {"loss": 0.75})
+    assert total.rows["a"].tolist() == [11, 22]
+    assert float(total.statistics["b"]) == 33
+    assert (total.client_weight, total.n_clients) == (7.0, 7)
+    assert total.measurements == {"loss": 0.75}
 
 
 def test_records_are_frozen(ratings):

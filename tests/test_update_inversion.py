@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sklearn_fedrecon._types import ClientRatings, RoundContext
+from sklearn_fedrecon._types import ClientRatings, DeviceContext
 from sklearn_fedrecon.client_update import VariationalUpdate
 from sklearn_fedrecon.reconstruction import VariationalReconstruction
 
@@ -38,21 +38,26 @@ def message_of(items, ratings, model):
     """The update of a single client."""
     bounds, clients = np.array([0, len(items)]), np.array([0])
     own = ClientRatings(bounds, items, ratings, N_ITEMS, clients)
-    context = RoundContext(0, 1, 1.0, 0)
-    users = VariationalReconstruction().reconstruct(own, model, context)
-    return VariationalUpdate().update(own, users, model, context)
+    reconstruction, context = VariationalReconstruction(), DeviceContext(0, 0)
+    prepared = reconstruction.prepare(model)
+    users = reconstruction.reconstruct(own, prepared, context)
+    return VariationalUpdate().update(own, users, prepared, context)
 
 
 def read_ratings(message, model):
     """Ratings from what the client sent and what the server had sent, nothing else."""
-    rows, errors = message.rows().astype(float), message.bias.astype(float)
-    factors = model.item_factors[message.items].astype(float)
+    rows, errors = (
+        message.rows[name].spelt_out(message.pattern).astype(float)
+        for name in ("item_factors", "item_bias")
+    )
+    items = message.pattern.items
+    factors = model.item_factors[items].astype(float)
     user = [  # row = error * user - variance * factor: two unknowns in each component
         np.linalg.lstsq(np.column_stack([errors, -factors[:, j]]), rows[:, j])[0][0]
         for j in range(N_COMPONENTS)
     ]
     user_bias = message.statistics["bias_mean"][0]
-    fitted = model.global_mean + model.item_bias[message.items] + factors @ user + user_bias
+    fitted = model.global_mean + model.item_bias[items] + factors @ user + user_bias
     return fitted + errors
 
 
@@ -63,5 +68,5 @@ def test_one_update_in_the_clear_reveals_items_and_ratings(model, n_ratings, see
     items = np.sort(rng.choice(N_ITEMS, n_ratings, replace=False)).astype(np.int32)
     ratings = rng.integers(1, 6, n_ratings).astype(np.float32)
     message = message_of(items, ratings, model)
-    np.testing.assert_array_equal(message.items, items)
+    np.testing.assert_array_equal(message.pattern.items, items)
     np.testing.assert_allclose(read_ratings(message, model), ratings, atol=0.01)

@@ -5,9 +5,7 @@ by ``user_column`` and ``item_column``. What the other columns hold is never loo
 
 An estimator goes through it in this order::
 
-    users, items = check_table(self, X, reset=True)
-    y, weights = check_targets(y, sample_weight, len(users))
-    users, items, y, weights = drop_zero_weight(users, items, y, weights)
+    users, items, y, weights = read_rows(self, X, y, sample_weight, reset=True)
     user_index, item_index = IdIndex.fit(users, "user"), IdIndex.fit(items, "item")
     ratings = encode_ratings(
         user_index.encode(users), item_index.encode(items), y, weights,
@@ -15,18 +13,22 @@ An estimator goes through it in this order::
     )
 """
 
-from ._ids import check_ids
+from ._ids import check_ids, id_keys
 from ._index import IdIndex
 from ._ratings import encode_ratings
-from ._table import check_table, read_columns
-from ._targets import check_targets, drop_zero_weight
+from ._table import check_table, read_columns, read_rows
+from ._targets import check_scale, check_targets, drop_zero_weight, scale_bounds
 
 __all__ = [
     "IdIndex",
     "check_ids",
+    "check_scale",
     "check_table",
     "check_targets",
     "drop_zero_weight",
     "encode_ratings",
+    "id_keys",
     "read_columns",
+    "read_rows",
+    "scale_bounds",
 ]

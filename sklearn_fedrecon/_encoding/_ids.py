@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from hashlib import blake2b
 from numbers import Number
 from typing import Any
 
@@ -55,6 +56,32 @@ def check_ids(values: Any, where: str) -> np.ndarray:
     if ids.dtype.kind == "M" and np.isnat(ids).any():
         raise _missing(where)
     return ids
+
+
+def id_keys(ids: np.ndarray) -> np.ndarray:
+    """A number for each id that depends on the id alone, to key random streams by.
+
+    Parameters
+    ----------
+    ids : ndarray of shape (n,)
+        Checked.
+
+    Returns
+    -------
+    keys : ndarray of shape (n,), uint64
+        Of equal ids, whatever their type's width, equal numbers.
+    """
+    if ids.dtype.kind in "iu":
+        return ids.astype(np.int64 if ids.dtype.kind == "i" else np.uint64).view(np.uint64)
+    if ids.dtype.kind == "f":
+        ids = ids.astype(np.float64)
+        whole = ids == np.floor(ids)
+        return np.where(whole, ids.astype(np.int64), ids.view(np.int64)).view(np.uint64)
+    if ids.dtype.kind == "M":
+        return ids.astype("datetime64[ns]").view(np.uint64)
+    texts = (value if isinstance(value, bytes) else str(value).encode() for value in ids.tolist())
+    digests = (blake2b(text, digest_size=8).digest() for text in texts)
+    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
 
 
 def _has_nulls(column: Any) -> bool:

@@ -10,6 +10,7 @@ from sklearn.utils import check_array
 
 from .._compat import validate_data
 from ._ids import check_ids
+from ._targets import check_scale, check_targets, drop_zero_weight
 
 
 def check_table(estimator: BaseEstimator, X: Any, *, reset: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -41,6 +42,36 @@ def check_table(estimator: BaseEstimator, X: Any, *, reset: bool) -> tuple[np.nd
     table = _as_table(X, 2 if reset else 1, estimator)
     validate_data(estimator, table, reset=reset, skip_check_array=True)
     return read_columns(table, estimator.user_column, estimator.item_column)
+
+
+def read_rows(
+    estimator: BaseEstimator, X: Any, y: Any, sample_weight: Any, *, reset: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """Ids of users and items, ratings and weights of the rows that count.
+
+    Parameters
+    ----------
+    estimator : estimator
+        As in `check_table`; ratings have to fit its ``rating_scale``.
+    X : dataframe, array-like or list of rows, of shape (n_rows, n_columns)
+    y : array-like of shape (n_rows,)
+    sample_weight : array-like of shape (n_rows,), number or None
+    reset : bool
+
+    Returns
+    -------
+    users, items, y, weights : ndarray of shape (n_ratings,)
+        Without the rows of weight zero; weights may be None.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `check_table` and `check_targets`, and if a rating is outside the scale.
+    """
+    users, items = check_table(estimator, X, reset=reset)
+    y, weights = check_targets(y, sample_weight, len(users))
+    check_scale(y, estimator.rating_scale)
+    return drop_zero_weight(users, items, y, weights)
 
 
 def read_columns(

@@ -88,6 +88,55 @@ def _check_weights(sample_weight: Any, n_rows: int) -> np.ndarray:
     return weights
 
 
+def scale_bounds(rating_scale: Any) -> tuple[float, float]:
+    """Lowest and highest rating of a declared scale.
+
+    Parameters
+    ----------
+    rating_scale : array-like of shape (2,)
+
+    Returns
+    -------
+    low, high : float
+
+    Raises
+    ------
+    ValueError
+        If it is not two finite numbers, the smaller first.
+    """
+    bounds = np.asarray(rating_scale)
+    numbers = bounds.shape == (2,) and bounds.dtype.kind in "iuf"
+    if not numbers or not np.isfinite(bounds).all() or bounds[0] >= bounds[1]:
+        raise ValueError(
+            f"rating_scale={rating_scale!r}: expected two numbers, the lowest and the "
+            "highest rating."
+        )
+    return float(bounds[0]), float(bounds[1])
+
+
+def check_scale(y: np.ndarray, rating_scale: Any) -> None:
+    """Refuse ratings outside a declared scale.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_rows,)
+    rating_scale : array-like of shape (2,) or None
+        None allows everything.
+
+    Raises
+    ------
+    ValueError
+    """
+    if rating_scale is None or len(y) == 0:
+        return
+    low, high = scale_bounds(rating_scale)
+    if y.min() < low or y.max() > high:
+        raise ValueError(
+            f"Ratings from {y.min():g} to {y.max():g} do not fit rating_scale=({low:g}, "
+            f"{high:g}): correct them, or declare the scale that they have."
+        )
+
+
 def drop_zero_weight(
     users: np.ndarray, items: np.ndarray, y: np.ndarray, weights: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .._types import ClientRatings, ServerModel, SupportStatistics, UserStates
+from .._types import ClientRatings, Prepared, SupportStatistics, UserStates
 from ._padding import PaddedGroup
 from ._solving import largest_piece, solve_by_components, solve_by_ratings
 from ._systems import FEW_SYSTEMS
@@ -42,7 +42,7 @@ def solve_users(
     ----------
     ratings : ClientRatings
     table : ndarray of shape (n_items + 1, d + 1)
-        The rows ``x_i`` and minus the offsets, as `ServerModel.table` has them.
+        The rows ``x_i`` and minus the offsets, as `Prepared.table` has them.
     ridge : ndarray of shape (d,)
         Positive.
     prior_mean : ndarray of shape (d,)
@@ -162,7 +162,7 @@ def linear_predictions(
 
 
 def support_statistics(
-    ratings: ClientRatings, users: UserStates, model: ServerModel
+    ratings: ClientRatings, users: UserStates, prepared: Prepared
 ) -> SupportStatistics:
     """Residuals and squares of ``ratings`` under users that were rebuilt from others.
 
@@ -170,8 +170,8 @@ def support_statistics(
     -------
     statistics : SupportStatistics
     """
-    design = model.design()
-    residuals = model.residuals(ratings) - linear_predictions(ratings, design, users.states)
+    model, design = prepared.model, prepared.design
+    residuals = prepared.residuals(ratings) - linear_predictions(ratings, design, users.states)
     weights = ratings.matrix(ratings.rating_weights())
     squares = weights @ np.square(design)
     variances = weights @ model.item_variance

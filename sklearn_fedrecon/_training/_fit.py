@@ -1,27 +1,53 @@
-"""From a table to a trained server: the steps that `fit` and `partial_fit` share."""
+"""`fit` and `partial_fit`: from parameters and a table to a `Fitted` record."""
 
 from __future__ import annotations
 
 import math
-import warnings
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
 
+from .._compat import FitCallbacks, warn_caller
+from .._contracts import Sampler
 from .._distribution import ChunkMap
-from .._fitted import History, extended
-from .._random import Stream, generator
-from .._round import RoundParts, ServerState
-from .._types import ClientRatings, RoundContext, RoundReport, ServerModel, UserStates
-from ..splitting import RandomSplit
-from ._population import HeldOut, first_exchange, rebuild_users
-from ._reading import Encoded, ReadingMixin
-from ._simulation import Schedule, simulate
+from .._fitted import Devices, Fitted, rebuild_users
+from .._random import root_seed
+from .._round import RoundParts
+from .._types import ClientRatings, LoopState, RoundReport, ServerContext, UserStates
+from ._guard import DivergenceGuard
+from ._history import History
+from ._loop import Schedule, guarded_round, simulate
+from ._parts import build_parts, build_sampler
+from ._reading import Encoded, encode, fingerprint, unharmed
+from ._start import first_state, resumed
+from ._validation import HeldOut, hold_out
 
-_EXCHANGE_BYTES = 3 * 8  # of a client before the first round: weight, mean and squares
+
+@dataclass(frozen=True)
+class Face:
+    """The estimator that is seen fitting: its callbacks watch, its attributes are set.
+
+    Attributes
+    ----------
+    estimator : estimator
+    given : dict
+        The arguments of `fit`, as the caller gave them.
+    attributes : callable
+        Fitted attributes of the estimator from a `Fitted` record.
+    """
+
+    estimator: Any
+    given: dict[str, Any] = field(default_factory=dict)
+    attributes: Callable[[Fitted], dict[str, Any]] = Fitted.attributes
+
+    def set(self, fitted: Fitted) -> None:
+        """Set all fitted attributes, in one step that nothing can interrupt."""
+        vars(self.estimator).update(self.attributes(fitted))
 
 
 @dataclass(frozen=True)
@@ -30,216 +56,221 @@ class Run:
 
     Attributes
     ----------
+    settings : estimator
     data : Encoded
-    served : ClientRatings
-        The ratings of ``data``, their clients maybe in another order.
     parts : RoundParts
     seed : int
     history : History
     mapper : ChunkMap
+    before : Fitted or None
+        What is gone on from.
     streaming : bool
         Whether users that are not in ``data`` keep the state that they have.
     """
 
+    settings: Any
     data: Encoded
-    served: ClientRatings
     parts: RoundParts
     seed: int
     history: History
     mapper: ChunkMap
+    before: Fitted | None = None
     streaming: bool = False
 
+    @property
+    def summed(self) -> Callable:
+        """Maps a client step over the chunks of a cohort, and hands back one sum."""
+        return self.mapper.summed(self.parts.aggregator.combine)
 
-class TrainingMixin(ReadingMixin):
-    """Steps from ``X, y`` to a `ServerState`; reads parameters, sets no attribute."""
 
-    def _first_model(self, ratings: ClientRatings, parts: RoundParts, seed: int) -> ServerModel:
-        """The model before the first round."""
-        mean, scale = 0.0, 1.0
-        if self._exchanges(parts):
-            mean, scale = first_exchange(ratings)
-        elif self.rating_scale is not None:
-            low, high = self._scale_bounds()
-            scale = (high - low) / 4
-        if self.global_mean != "federated":
-            mean = 0.0 if self.global_mean == "learned" else float(self.global_mean)
-        model = parts.reconstruction.initial_model(
-            ratings.n_items,
-            self.n_components,
-            fit_bias=self.fit_bias,
-            global_mean=mean,
-            scale=scale,
-            dtype=self.dtype,
-            seed=seed,
+def fit(settings: Any, X: Any, y: Any, sample_weight: Any, face: Face) -> None:
+    """Run the rounds on training data and set the fitted attributes.
+
+    Parameters
+    ----------
+    settings : FederatedReconstructionMF
+        Its parameters say what to do.
+    X : {array-like, dataframe, ClientDataset} of shape (n_ratings, n_columns)
+    y : array-like of shape (n_ratings,)
+    sample_weight : array-like of shape (n_ratings,) or None
+    face : Face
+    """
+    sampler = build_sampler(settings)
+    parts = build_parts(settings, sampler)
+    before = getattr(settings, "_fitted", None) if settings.warm_start else None
+    with unharmed(face.estimator):
+        known = before.items if before else None
+        data = encode(settings, X, y, sample_weight, parts, items=known)
+        seed = before.seed if before else root_seed(check_random_state(settings.random_state))
+        history = History(before.history if before else None)
+        train, held_out = hold_out(settings, data.ratings, data.users.ids, seed)
+        schedule = _schedule(settings, sampler, train.n_clients, seed)
+        callbacks = FitCallbacks(face.estimator, schedule.max_rounds, **face.given)
+        with ChunkMap(settings.n_jobs) as mapper:
+            run = Run(settings, data, parts, seed, history, mapper, before)
+            face.set(_trained(run, train, held_out, schedule, callbacks, face))
+    callbacks.fit_end()
+
+
+def _trained(
+    run: Run,
+    train: ClientRatings,
+    held_out: HeldOut | None,
+    schedule: Schedule,
+    callbacks: FitCallbacks,
+    face: Face,
+) -> Fitted:
+    """Run the rounds, tell who watches, and return what they leave behind."""
+    population = train.by_length() if schedule.sampler.rate(train.n_clients) >= 1 else train
+    served = population if train is run.data.ratings else run.data.ratings
+    placed = run.mapper.place(population)
+    halves = (held_out.support, held_out.query) if held_out else ()
+    loop, costs = _started(run, placed, fingerprint(train, *halves))
+    last = loop.round + schedule.max_rounds
+    rounds = simulate(
+        placed, loop, run.parts, schedule, run.summed, held_out, callbacks.round_begin
+    )
+    for loop, report in rounds:
+        _record(run, report, last)
+        if callbacks.round_end(lambda: face.attributes(_finished(run, loop, served, costs))):  # noqa: B023
+            break
+    _warn_if_idle(run.history)
+    return _finished(run, loop, served, costs)
+
+
+def partial_fit(
+    settings: Any, X: Any, y: Any, sample_weight: Any, total_users: int | None
+) -> None:
+    """Run one round with the users given as its cohort, and set the fitted attributes.
+
+    Parameters
+    ----------
+    settings : FederatedReconstructionMF
+    X : {array-like, dataframe} of shape (n_ratings, n_columns)
+    y : array-like of shape (n_ratings,)
+    sample_weight : array-like of shape (n_ratings,) or None
+    total_users : int or None
+    """
+    if hasattr(X, "client_ratings"):
+        raise TypeError(
+            "partial_fit takes tables: go through `dataset.chunks()`, and pass the data, "
+            "target and sample_weight of each."
         )
-        return replace(model, learn_global_mean=self.global_mean == "learned")
+    parts, before = build_parts(settings), getattr(settings, "_fitted", None)
+    with unharmed(settings):
+        known = {"users": before.devices.users, "items": before.items} if before else {}
+        data = encode(settings, X, y, sample_weight, parts, reset=before is None, **known)
+        population = _population(total_users, len(data.users))
+        seed = before.seed if before else root_seed(check_random_state(settings.random_state))
+        history = History(before.history if before else None)
+        with ChunkMap(settings.n_jobs) as mapper:
+            run = Run(settings, data, parts, seed, history, mapper, before, before is not None)
+            Face(settings).set(_one_round(run, population))
 
-    def _exchanges(self, parts: RoundParts) -> bool:
-        """Whether the mean or the scale comes from clients, not from declared numbers."""
-        asks_scale = parts.reconstruction.needs_scale and self.rating_scale is None
-        return self.global_mean == "federated" or asks_scale
 
-    def _start(self, ratings: ClientRatings, parts: RoundParts, seed: int) -> ServerState:
-        """The state before the first round."""
-        model = self._first_model(ratings, parts, seed)
-        return ServerState(model, parts.aggregator.init(model), parts.server_optimizer.init(model))
+def _one_round(run: Run, population: int) -> Fitted:
+    """One round with everybody in the data; nothing is remembered of the loop but its state."""
+    cohort, placed = run.data.ratings, run.mapper.place(run.data.ratings)
+    loop, costs = _started(run, placed, data="")
+    rate = cohort.n_clients / population
+    context = ServerContext(loop.round, rate, population, run.seed, streaming=run.streaming)
+    loop, report, _ = guarded_round(
+        DivergenceGuard(run.parts),
+        placed,
+        cohort.n_clients,
+        loop,
+        run.parts,
+        context,
+        run.summed,
+        last=True,
+    )
+    _record(run, report, report.round + 1)
+    return _finished(run, LoopState(loop.server, loop.round), cohort, costs)
 
-    def _resume(self, state: ServerState, n_items: int, parts: RoundParts) -> ServerState:
-        """The state to go on from, with room for new items."""
-        model = state.model
-        self._check_resumable(state, parts)
-        if n_items == model.n_items:
-            return state
-        fresh = parts.reconstruction.initial_model(
-            n_items,
-            model.n_components,
-            fit_bias=model.fit_bias,
-            global_mean=model.global_mean,
-            scale=math.sqrt(model.item_prior_variance),
-            dtype=self.dtype,
-            seed=self._seed,
+
+def _schedule(settings: Any, sampler: Sampler, n_clients: int, seed: int) -> Schedule:
+    """How many rounds to run, and when to stop before."""
+    rounds = settings.max_iter
+    if rounds is None:
+        participations = round(10 / sampler.rate(n_clients), 9)  # 10 / (1 / 49) > 490
+        rounds = min(500, math.ceil(participations))
+    return Schedule(sampler, rounds, seed, settings.tol, settings.n_iter_no_change)
+
+
+def _population(total_users: int | None, known: int) -> int:
+    """Size of the population that a cohort handed in belongs to."""
+    if total_users is None:
+        return known
+    if not isinstance(total_users, Integral):
+        raise TypeError(
+            f"total_users={total_users!r} has to be a number of users, or None for all users "
+            "known."
         )
-        return extended(state, fresh, parts.server_optimizer)
-
-    def _check_resumable(self, state: ServerState, parts: RoundParts) -> None:
-        """Refuse to go on with parameters that the state was not made with."""
-        model = state.model
-        learned = "learned" if model.learn_global_mean else model.global_mean
-        asked = self.global_mean
-        if asked == "federated" and not model.learn_global_mean:
-            asked = learned
-        for name, now, then in (
-            ("n_components", self.n_components, model.n_components),
-            ("fit_bias", bool(self.fit_bias), model.fit_bias),
-            ("dtype", str(np.dtype(self.dtype)), str(model.dtype)),
-            ("global_mean", asked, learned),
-        ):
-            if now != then:
-                raise ValueError(
-                    f"{name} is {now!r} and was {then!r} in the fit to continue from: set it "
-                    "back, or fit anew with warm_start=False."
-                )
-        if parts.server_optimizer.init(model).keys() != state.optimizer.keys():
-            raise ValueError(
-                f"{parts.server_optimizer!r} cannot continue from what the server optimizer of "
-                f"the fit before remembered ({', '.join(state.optimizer)}): set the parts back, "
-                "or fit anew with warm_start=False."
-            )
-
-    def _hold_out(
-        self, ratings: ClientRatings, parts: RoundParts, seed: int
-    ) -> tuple[ClientRatings, HeldOut | None]:
-        """Clients to train on, and those held out where early stopping asks for it."""
-        if not self.early_stopping:
-            return ratings, None
-        n_held = math.ceil(self.validation_fraction * ratings.n_clients)
-        if n_held >= ratings.n_clients:
-            raise ValueError(
-                f"early_stopping holds out {n_held} of {ratings.n_clients} users (validation_"
-                f"fraction={self.validation_fraction}, n_samples={ratings.n_ratings}), which "
-                "leaves nobody to train on: switch it off or lower validation_fraction."
-            )
-        order = generator(seed, Stream.VALIDATION).permutation(ratings.n_clients)
-        held, train = np.sort(order[:n_held]), np.sort(order[n_held:])
-        context = RoundContext(0, ratings.n_clients, 1.0, seed)
-        # RandomSplit rounds its first half up: a user with one rating is judged on it.
-        query, support = RandomSplit(0.5).split(ratings.take(held), context)
-        return ratings.take(train), HeldOut(support, query)
-
-    def _schedule(self, sampler, n_clients: int, seed: int, done: int) -> Schedule:
-        """How many rounds to run, and when to stop before."""
-        rounds = self.max_iter
-        if rounds is None:
-            participations = round(10 / sampler.rate(n_clients), 9)  # 10 / (1 / 49) > 490
-            rounds = min(500, math.ceil(participations))
-        return Schedule(sampler, rounds, seed, done, self.tol, self.n_iter_no_change)
-
-    def _population(self, total_users: int | None, data: Encoded) -> int:
-        """Size of the population that a cohort handed in belongs to."""
-        known = len(data.users)
-        if total_users is None:
-            return known
-        if not isinstance(total_users, Integral):
-            raise TypeError(
-                f"total_users={total_users!r} has to be a number of users, or None for all users "
-                "known."
-            )
-        if total_users < known:
-            raise ValueError(
-                f"total_users={total_users} is less than the {known} users known by now: it is "
-                "the size of the whole population, or None for all users known."
-            )
-        return int(total_users)
-
-    def _run_rounds(
-        self, run: Run, state: ServerState, population, schedule: Schedule, held_out, callbacks
-    ) -> ServerState:
-        """Run the rounds, tell who watches, and return the state to keep."""
-        best, best_error = None, np.inf
-        last = schedule.first_round + schedule.max_rounds
-        placed = run.mapper.place(population)
-        summed = run.mapper.summed(run.parts.aggregator.combine)
-        rounds = simulate(
-            placed, state, run.parts, schedule, summed, held_out, callbacks.round_begin
+    if total_users < known:
+        raise ValueError(
+            f"total_users={total_users} is less than the {known} users known by now: it is "
+            "the size of the whole population, or None for all users known."
         )
-        for state, report in rounds:
-            self._record(run, report, population.n_clients, last)
-            error = report.measurements.get("validation_rmse", np.inf)
-            if error < best_error:
-                best, best_error = state, error
-            if callbacks.round_end(partial(self._finish, run, state)):
-                break
-        _warn_if_idle(run.history)
-        return state if best is None else best
+    return int(total_users)
 
-    def _record(self, run: Run, report: RoundReport, n_clients: int, last: int) -> None:
-        """Keep what a round did, and show it."""
-        first = report.round == 0 and self._exchanges(run.parts)
-        run.history.add(report, _EXCHANGE_BYTES * n_clients if first else 0)
-        if self.verbose:
-            print(History.line(report, last), flush=True)  # a notebook or a pipe shows it now
 
-    def _finish(self, run: Run, state: ServerState) -> dict:
-        """Fitted attributes after the last round: every user of X is rebuilt.
+def _started(run: Run, placed: ClientRatings, data: str) -> tuple[LoopState, dict]:
+    """The loop before its next round, and what the exchanges before the first one cost."""
+    if run.before is not None:
+        n_items = len(run.data.items)
+        before = run.before
+        loop = resumed(run.settings, before.loop, n_items, run.parts, run.seed, data)
+        return loop, before.exchanges
+    state, costs = first_state(run.settings, placed, run.parts, run.seed, run.summed)
+    return LoopState(state, data=data), costs
 
-        Other users of a streaming run keep the state that they have, so its axes stay.
-        Otherwise axes are put in order; a warm start goes on from what was before that.
-        """
-        model, optimizer = state.model, state.optimizer
-        if not run.streaming:
-            model, optimizer = run.parts.server_optimizer.finalize(model, optimizer)
-        users = rebuild_users(run.mapper.place(run.served), model, run.parts, run.seed, run.mapper)
-        if run.served is not run.data.ratings:
-            users = users.take(np.argsort(run.served.clients))
-        server = ServerState(model, state.aggregator, optimizer)
-        return {
-            **self._server_attributes(server, run.data.items),
-            **self._devices_after(run, users, model.n_components),
-            "history_": run.history.columns(),
-            "n_iter_": len(run.history),
-            "_parts": run.parts,
-            "_seed": run.seed,
-            "_target_dtype": run.data.target_dtype,
-            "_trained": state,
-        }
 
-    def _devices_after(self, run: Run, users: UserStates, n_components: int) -> dict:
-        """Attributes of the devices; those of a streaming run join the ones known."""
-        data = run.data
-        if run.streaming:
-            return self._merged_devices(data.users, users, data.ratings)
-        rated = data.ratings.indptr, data.ratings.items
-        return self._device_attributes(data.users, users, rated, n_components)
+def _record(run: Run, report: RoundReport, last: int) -> None:
+    """Keep what a round did, and show it."""
+    run.history.add(report)
+    if run.settings.verbose:
+        print(History.line(report, last), flush=True)  # a notebook or a pipe shows it now
+
+
+def _finished(run: Run, loop: LoopState, served: ClientRatings, costs: dict) -> Fitted:
+    """What a fit leaves behind that ends here: every user of X is rebuilt.
+
+    ``served`` are the ratings of the data, their clients maybe in another order. Other users of
+    a streaming run keep the states that they have.
+    """
+    data = run.data
+    empty = Devices.nobody(loop.kept.model)
+    fitted = Fitted(
+        replace(loop, data=loop.data),
+        data.items,
+        empty,
+        run.parts,
+        run.seed,
+        run.history.columns(),
+        costs,
+        data.target_dtype,
+    )
+    users = rebuild_users(fitted.question, run.mapper.place(served), run.mapper)
+    if served is not data.ratings:
+        users = users.take(np.argsort(served.clients))
+    return replace(fitted, devices=_devices(run, users))
+
+
+def _devices(run: Run, users: UserStates) -> Devices:
+    """What devices hold after the fit; those of a streaming run join the ones known."""
+    data = run.data
+    if run.streaming and run.before is not None:
+        return run.before.devices.with_users(data.users, users, data.ratings)
+    return Devices(data.users, users, (data.ratings.indptr, data.ratings.items))
 
 
 def _warn_if_idle(history: History) -> None:
     """Say so where clients took part, and none had a rating to learn from."""
     columns = history.columns()
     if columns["clients"].any() and np.isnan(columns["training_rmse"]).all():
-        warnings.warn(
+        warn_caller(
             "No round updated the items: the clients had no rating left for their query, from "
             "which items are updated. Use smaller batches or a smaller support fraction, users "
             "with more ratings, or support_query='none'.",
             ConvergenceWarning,
-            stacklevel=4,
         )

@@ -6,10 +6,11 @@ hands on, ``needs`` what it must be handed.
 
 from __future__ import annotations
 
-from itertools import pairwise
+from typing import Any
 
 from sklearn.base import clone
 
+from .._contracts import Sampler, check_methods, check_parts
 from .._round import RoundParts
 from ..aggregation import Mean
 from ..client_update import GradientUpdate, JointUpdate, SGDUpdate, VariationalUpdate
@@ -41,13 +42,7 @@ ALIASES = {
     "support_query": {"none": NoSplit, "batch_parity": BatchParitySplit, "random": RandomSplit},
     "sampling": {"fixed": FixedSampling, "poisson": PoissonSampling},
 }
-METHODS = {
-    "reconstruction": "reconstruct",
-    "client_update": "update",
-    "aggregator": "encode",
-    "server_optimizer": "apply",
-    "support_query": "split",
-}
+ROLES = ("support_query", "reconstruction", "client_update", "aggregator", "server_optimizer")
 PARTNERS = {
     VariationalReconstruction: {
         "support_query": "none",
@@ -67,12 +62,14 @@ PARTNERS = {
 }
 
 
-def build_parts(estimator) -> RoundParts:
+def build_parts(estimator: Any, sampler: Sampler | None = None) -> RoundParts:
     """Return the parts that an estimator's parameters describe.
 
     Parameters
     ----------
     estimator : FederatedReconstructionMF
+    sampler : Sampler or None
+        What `build_sampler` returned; None builds one, to see whether it fits the parts.
 
     Returns
     -------
@@ -83,22 +80,13 @@ def build_parts(estimator) -> RoundParts:
     ValueError
         If a string names no part, or if parts do not work together.
     """
-    reconstruction = _build("reconstruction", estimator.reconstruction, None)
-    partners = next(
-        (PARTNERS[kind] for kind in type(reconstruction).__mro__ if kind in PARTNERS), {}
-    )
-
-    def build(role):
-        return _build(role, getattr(estimator, role), partners.get(role))
-
-    parts = RoundParts(
-        split=build("support_query"),
-        reconstruction=reconstruction,
-        client_update=build("client_update"),
-        aggregator=build("aggregator"),
-        server_optimizer=build("server_optimizer"),
-    )
-    check_parts(parts)
+    kinds = type(_build("reconstruction", estimator.reconstruction, None)).__mro__
+    partners = next((PARTNERS[kind] for kind in kinds if kind in PARTNERS), {})
+    stations = {"sampling": build_sampler(estimator) if sampler is None else sampler}
+    for role in ROLES:
+        stations[role] = _build(role, getattr(estimator, role), partners.get(role))
+    check_parts(stations)
+    parts = RoundParts(stations["support_query"], *(stations[role] for role in ROLES[1:]))
     if estimator.global_mean == "learned" and not parts.client_update.learns_global_mean:
         raise ValueError(
             f"global_mean='learned' needs clients that update the mean, which "
@@ -107,7 +95,7 @@ def build_parts(estimator) -> RoundParts:
     return parts
 
 
-def build_sampler(estimator):
+def build_sampler(estimator: Any) -> Sampler:
     """Return the sampler that an estimator's parameters describe.
 
     Parameters
@@ -116,44 +104,16 @@ def build_sampler(estimator):
 
     Returns
     -------
-    sampler : FixedSampling
+    sampler : Sampler
     """
     kind = ALIASES["sampling"][estimator.sampling]
     return kind(estimator.clients_per_round, estimator.client_dropout)
 
 
-def check_parts(parts: RoundParts) -> None:
-    """Refuse parts that do not work together.
-
-    Each part names what it hands on (``gives``) and what it must be handed (``needs``).
-
-    Parameters
-    ----------
-    parts : RoundParts
-
-    Raises
-    ------
-    ValueError
-        In one sentence, with what is needed and what was given.
-    """
-    chain = [parts.split, parts.reconstruction, parts.client_update, parts.server_optimizer]
-    for giver, taker in pairwise(chain):
-        missing = set(getattr(taker, "needs", ())) - set(getattr(giver, "gives", ()))
-        if missing:
-            raise ValueError(
-                f"{type(taker).__name__} needs {' and '.join(sorted(missing))}, which "
-                f"{giver!r} does not give: choose a partner that does, or 'auto'."
-            )
-
-
 def _build(role: str, value, partner: str | None):
     """One part from an alias, 'auto' or an object, which is cloned; its parameters checked."""
     if not isinstance(value, str):
-        if not hasattr(value, METHODS[role]):
-            raise ValueError(
-                f"{role}={value!r} has no method {METHODS[role]!r}: use one of "
-                f"{sorted(ALIASES[role])}, or an object that has it."
-            )
+        check_methods(role, value)
         part = clone(value)
     else:
         value = partner if value == "auto" and partner is not None else value

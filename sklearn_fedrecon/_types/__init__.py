@@ -4,7 +4,8 @@ Everything that happens on a device speaks of `ClientRatings`, `UserStates` and
 `ClientUpdates`; all that a server ever sees is a `PartialSum`.
 """
 
-from ._model import ServerModel
+from ._loop import Guard, LoopState, Progress
+from ._model import Prepared, ServerModel
 from ._ratings import (
     ClientRatings,
     chunk_bounds,
@@ -13,19 +14,66 @@ from ._ratings import (
     items_by_clients,
     starts_and_end,
 )
-from ._records import PartialSum, RoundContext, RoundReport, SupportStatistics, UserStates
+from ._records import (
+    Aggregate,
+    DeviceContext,
+    Outcome,
+    PartialSum,
+    RoundReport,
+    ServerContext,
+    ServerState,
+    SupportStatistics,
+    UserStates,
+)
+from ._rows import ItemRows, Pattern, SecondMoment, Shrinkage
+from ._schema import (
+    check_array,
+    fitted_attributes,
+    grown,
+    numbers_sent,
+    permuted,
+    restored_model,
+    rotated,
+    schema,
+    served_arrays,
+    stored_arrays,
+)
+from ._updates import ClientUpdates
 
 __all__ = [
+    "Aggregate",
     "ClientRatings",
+    "ClientUpdates",
+    "DeviceContext",
+    "Guard",
+    "ItemRows",
+    "LoopState",
+    "Outcome",
     "PartialSum",
-    "RoundContext",
+    "Pattern",
+    "Prepared",
+    "Progress",
     "RoundReport",
+    "SecondMoment",
+    "ServerContext",
     "ServerModel",
+    "ServerState",
+    "Shrinkage",
     "SupportStatistics",
     "UserStates",
+    "check_array",
     "chunk_bounds",
     "clients_by_items",
+    "fitted_attributes",
+    "grown",
     "is_mapped",
     "items_by_clients",
+    "numbers_sent",
+    "permuted",
+    "restored_model",
+    "rotated",
+    "schema",
+    "served_arrays",
     "starts_and_end",
+    "stored_arrays",
 ]

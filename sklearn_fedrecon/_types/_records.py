@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ._model import ServerModel
 from ._ratings import ClientRatings, bytes_of_arrays
 
 
@@ -67,27 +68,46 @@ class UserStates:
 
 
 @dataclass(frozen=True)
-class RoundContext:
-    """What every station of a round may know besides its arguments.
+class DeviceContext:
+    """What a device may know of a round besides the model and its own ratings.
 
     Attributes
     ----------
     round : int
         Number of the round, from 0.
-    n_clients : int
-        Size of the population.
-    rate : float
-        Expected share of the population that takes part.
     seed : int
         Root entropy of all random streams.
+    serving : bool
+        Whether users are rebuilt to be served, and not to train.
+    """
+
+    round: int
+    seed: int
+    serving: bool = False
+
+
+@dataclass(frozen=True)
+class ServerContext:
+    """What only the server knows of a round.
+
+    Attributes
+    ----------
+    round : int
+        Number of the round, from 0.
+    rate : float
+        Expected share of the population that takes part.
+    n_clients : int
+        Size of the population.
+    seed : int
+        Root entropy of all random streams; who is sampled is drawn from it.
     streaming : bool
         The cohort was handed in (`partial_fit`), not sampled: what it does not contain
         must not move.
     """
 
     round: int
-    n_clients: int
     rate: float
+    n_clients: int
     seed: int
     streaming: bool = False
 
@@ -98,28 +118,87 @@ class PartialSum:
 
     Attributes
     ----------
-    sums : dict of str to ndarray
-        Client messages times client weight, summed.
-    weight : float
+    rows : dict of str to ndarray of shape (n_items, ...)
+        Rows of the clients times client weight, summed by item.
+    statistics : dict of str to ndarray
+        Other numbers of the clients times client weight, summed.
+    client_weight : float
         Sum of the client weights.
+    n_clients : int
+        How many clients it is the sum of.
     measurements : dict of str to float
         Sums for the round's report; the server's arithmetic never reads them.
     """
 
-    sums: dict[str, np.ndarray]
-    weight: float
+    rows: dict[str, np.ndarray]
+    statistics: dict[str, np.ndarray]
+    client_weight: float
+    n_clients: int
     measurements: dict[str, float] = field(default_factory=dict)
 
     def __add__(self, other: PartialSum) -> PartialSum:
         """Sum of both, key by key."""
         return PartialSum(
-            {name: self.sums[name] + other.sums[name] for name in self.sums},
-            self.weight + other.weight,
-            {key: self.measurements[key] + other.measurements[key] for key in self.measurements},
+            _added(self.rows, other.rows),
+            _added(self.statistics, other.statistics),
+            self.client_weight + other.client_weight,
+            self.n_clients + other.n_clients,
+            _added(self.measurements, other.measurements),
         )
 
     def __sizeof__(self) -> int:
         return bytes_of_arrays(self)
+
+
+def _added(left: dict, right: dict) -> dict:
+    return {name: left[name] + right[name] for name in left}
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """What the aggregator hands to the server optimizer.
+
+    Attributes
+    ----------
+    rows : dict of str to ndarray of shape (n_items, ...)
+        Means over the clients of what concerns items.
+    statistics : dict of str to ndarray
+        Means over the clients of everything else.
+    client_weight : float
+        Total weight of the clients: times it, means are sums.
+    """
+
+    rows: dict[str, np.ndarray]
+    statistics: dict[str, np.ndarray]
+    client_weight: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a round ended for the aggregator.
+
+    Attributes
+    ----------
+    aggregate : Aggregate or None
+        None: the server takes no step.
+    state : dict of str to ndarray
+        The aggregator's own, which moves on all the same: a budget that was spent is spent.
+    measurements : dict of str to float
+        For the report; nobody between the aggregator and the report looks into it.
+    """
+
+    aggregate: Aggregate | None
+    state: dict[str, np.ndarray]
+    measurements: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """The model and what the server's own parts remember between rounds."""
+
+    model: ServerModel
+    aggregator: dict[str, np.ndarray]
+    optimizer: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,8 @@
-"""What clients compute for the items, in the form in which it costs least.
-
-A client's user factor is frozen while it updates the items, so each row that it sends is
-a multiple of one vector. `ClientUpdates` keeps the multiples and the vectors apart; the
-(ratings x components) array of all rows exists only where somebody asks for it.
-"""
+"""What clients send, before it leaves the devices."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,166 +10,242 @@ from scipy import sparse
 
 from ._ratings import items_by_clients
 from ._records import PartialSum
+from ._rows import ItemRows, Pattern, SecondMoment, Shrinkage
 
 
 @dataclass(frozen=True)
 class ClientUpdates:
-    """Updates of a chunk of clients, before they leave the devices.
+    """The messages of a chunk of clients: rows for arrays of the items, and statistics.
 
-    Row ``(c, i)`` for the item factors is ``coefficients * vectors[c]``, less
-    ``counts * variances[c] * item_factors[i]`` where variances are given, plus
-    ``explicit`` where a client's rows have no such form.
+    Clipping, caps, noise and bytes need nothing but what is offered here, and no array of
+    shape (ratings, components).
 
     Attributes
     ----------
-    indptr : ndarray of shape (n_clients + 1,)
-        Client ``c`` owns the rows ``indptr[c]:indptr[c + 1]``.
-    items : ndarray of shape (n_rows,)
-        The item of each row, each at most once a client.
-    coefficients : ndarray of shape (n_rows,)
-    vectors : ndarray of shape (n_clients, k)
-    item_factors : ndarray of shape (n_items, k)
-        The item factors that the server sent.
+    pattern : Pattern
+        Which items the clients' rows are about.
     weights : ndarray of shape (n_clients,)
         Client weights of the mean.
-    bias : ndarray of shape (n_rows,) or None
-        What concerns the item biases.
-    counts : ndarray of shape (n_rows,) or None
-        Ratings (or their sample weight) behind each row, where the server needs them.
-    variances : ndarray of shape (n_clients, k) or None
-        Posterior variances of the vectors; with them the second moments are sent too.
-    explicit : ndarray of shape (n_rows, k) or None
+    rows : dict of str to ItemRows
+        By the name of what they sum up to.
     statistics : dict of str to ndarray of shape (n_clients, ...)
         Numbers that a client sends once.
+    moments : dict of str to SecondMoment
+        Statistics that are matrices, in short.
     measurements : dict of str to ndarray of shape (n_clients,)
         For the report of the simulation; not a part of the message.
     """
 
-    indptr: np.ndarray
-    items: np.ndarray
-    coefficients: np.ndarray
-    vectors: np.ndarray
-    item_factors: np.ndarray
+    pattern: Pattern
     weights: np.ndarray
-    bias: np.ndarray | None = None
-    counts: np.ndarray | None = None
-    variances: np.ndarray | None = None
-    explicit: np.ndarray | None = None
+    rows: dict[str, ItemRows] = field(default_factory=dict)
     statistics: dict[str, np.ndarray] = field(default_factory=dict)
+    moments: dict[str, SecondMoment] = field(default_factory=dict)
     measurements: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def n_clients(self) -> int:
         """Number of clients."""
-        return len(self.indptr) - 1
+        return self.pattern.n_clients
 
-    def owners(self) -> np.ndarray:
-        """Position of the client that sends each row, shape (n_rows,)."""
-        return np.repeat(np.arange(self.n_clients), np.diff(self.indptr))
-
-    def rows(self) -> np.ndarray:
-        """Every row for the item factors spelt out, shape (n_rows, k)."""
-        owners = self.owners()
-        rows = self.coefficients[:, None] * self.vectors[owners]
-        if self.variances is not None:
-            shrink = self.variances[owners] * self.item_factors[self.items]
-            rows -= self.counts[:, None] * shrink
-        return rows if self.explicit is None else rows + self.explicit
+    def _by_client(self) -> Iterator[np.ndarray]:
+        """All arrays with a row a client."""
+        yield self.weights
+        yield from self.statistics.values()
+        for moment in self.moments.values():
+            yield from (moment.vectors, moment.variances)
+        for rows in self.rows.values():
+            yield from rows.by_client()
 
     def finite(self) -> np.ndarray:
         """Which clients send nothing but finite numbers, shape (n_clients,)."""
-        finite = np.isfinite(self.weights) & np.isfinite(self.vectors).all(axis=1)
-        if self.variances is not None:
-            finite &= np.isfinite(self.variances).all(axis=1)
-        for values in self.statistics.values():
-            finite &= np.isfinite(values).reshape(self.n_clients, -1).all(axis=1)
-        bias = None if self.bias is self.coefficients else self.bias
-        for values in (self.coefficients, bias, self.counts, self.explicit):
-            if values is not None and not np.isfinite(values).all():
+        finite, n = np.ones(self.n_clients, dtype=bool), self.n_clients
+        for values in _distinct(self._by_client()):
+            finite &= np.isfinite(values).reshape(n, -1).all(axis=1)
+        by_row = (values for rows in self.rows.values() for values in rows.by_row())
+        for values in _distinct(by_row):
+            if not np.isfinite(values).all():
                 bad = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
-                finite &= np.bincount(self.owners()[bad], minlength=self.n_clients) == 0
+                finite &= np.bincount(self.pattern.owners()[bad], minlength=n) == 0
         return finite
 
-    def keep(self, mask: np.ndarray) -> ClientUpdates:
-        """Clients outside ``mask`` send zeros and count with weight zero."""
-        rows = np.repeat(mask, np.diff(self.indptr))
+    def square_norms(self) -> np.ndarray:
+        """Squared length of each client's whole message as one vector, float64, (n_clients,)."""
+        total = np.zeros(self.n_clients)
+        for rows in self.rows.values():
+            total += rows.square_norms(self.pattern)
+        for values in self.statistics.values():
+            squares = np.square(values, dtype=np.float64)
+            total += squares.reshape(self.n_clients, -1).sum(axis=1)
+        return total + sum(moment.square_norms() for moment in self.moments.values())
 
-        def blank(values, keep):
-            if values is None:
-                return None
-            return np.where(keep.reshape(-1, *[1] * (values.ndim - 1)), values, 0)
-
+    def scaled(self, factors: np.ndarray) -> ClientUpdates:
+        """Messages times a factor of each client, (n_clients,), not negative."""
         return replace(
             self,
-            coefficients=blank(self.coefficients, rows),
-            bias=blank(self.bias, rows),
-            counts=blank(self.counts, rows),
-            explicit=blank(self.explicit, rows),
-            vectors=blank(self.vectors, mask),
-            variances=blank(self.variances, mask),
-            weights=blank(self.weights, mask),
-            statistics={name: blank(a, mask) for name, a in self.statistics.items()},
+            rows={name: rows.scaled(factors, self.pattern) for name, rows in self.rows.items()},
+            statistics={
+                name: values * factors.reshape(-1, *[1] * (values.ndim - 1))
+                for name, values in self.statistics.items()
+            },
+            moments={name: moment.scaled(factors) for name, moment in self.moments.items()},
+        )
+
+    def keep(self, mask: np.ndarray) -> ClientUpdates:
+        """Clients outside ``mask`` send zeros and count with weight zero.
+
+        Unlike `scaled` by zero, it leaves nothing of numbers that are not finite.
+        """
+        blank = _Blank(mask, self.pattern.per_row(mask))
+        return replace(
+            self,
+            weights=blank.clients(self.weights),
+            rows={name: blank.item_rows(rows) for name, rows in self.rows.items()},
+            statistics={name: blank.clients(a) for name, a in self.statistics.items()},
+            moments={
+                name: SecondMoment(blank.clients(m.vectors), blank.clients(m.variances))
+                for name, m in self.moments.items()
+            },
         )
 
     @np.errstate(over="ignore", invalid="ignore")  # the server refuses what is not finite
-    def sum(self) -> dict[str, np.ndarray]:
+    def sum(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Messages times client weight, summed over the clients, in float64.
 
         Returns
         -------
-        sums : dict of str to ndarray
-            ``item_factors`` of shape (n_items, k); ``item_bias`` and ``counts`` of shape
-            (n_items,) and ``second_moment`` of shape (k, k) where they are sent; and
-            every statistic.
+        rows : dict of str to ndarray of shape (n_items, ...)
+        statistics : dict of str to ndarray
+            Those that are matrices among them.
         """
-        weighted = self.weights[:, None].astype(self.vectors.dtype)
-        vectors = self.vectors * weighted
-        factors, totals = self._item_sums(self.coefficients, vectors, weighted)
-        sums = {"item_bias": totals} if self.bias is self.coefficients else {}
-        if self.variances is not None:
-            variances = self.variances * weighted
-            spread = np.diag(variances.sum(axis=0, dtype=np.float64))
-            sums["second_moment"] = (vectors.T @ self.vectors).astype(np.float64) + spread
-            shrink, sums["counts"] = self._item_sums(self.counts, variances, weighted)
-            shrink *= self.item_factors
-            factors = np.subtract(factors, shrink, dtype=np.float64)
-        if self.explicit is not None:
-            data = np.repeat(weighted[:, 0], np.diff(self.indptr))
-            rows = (self.items, np.arange(len(self.items)))
-            shape = (len(self.item_factors), len(self.items))
-            factors = factors + sparse.csr_array((data, rows), shape=shape) @ self.explicit
-        sums["item_factors"] = factors.astype(np.float64, copy=False)
-        for name, values in (("item_bias", self.bias), ("counts", self.counts)):
-            if values is not None and name not in sums:
-                per_row = values * np.repeat(self.weights, np.diff(self.indptr))
-                sums[name] = np.bincount(self.items, per_row, minlength=len(factors))
+        statistics = {name: m.sum(self.weights) for name, m in self.moments.items()}
         for name, values in self.statistics.items():
-            sums[name] = np.tensordot(self.weights.astype(np.float64), values, axes=1)
-        return sums
+            statistics[name] = np.tensordot(self.weights.astype(np.float64), values, axes=1)
+        return _RowSums(self).sums(), statistics
 
     def partial_sum(self) -> PartialSum:
         """The sums with their weight, the report's numbers and the size of the messages."""
         measured = {name: float(a.sum(dtype=np.float64)) for name, a in self.measurements.items()}
         indices, numbers = self.message_size()
         measured |= {"sent_indices": float(indices), "sent_numbers": float(numbers)}
-        return PartialSum(self.sum(), float(self.weights.sum(dtype=np.float64)), measured)
+        weight = float(self.weights.sum(dtype=np.float64))
+        return PartialSum(*self.sum(), weight, self.n_clients, measured)
+
+    def measured(self, **measurements: np.ndarray) -> ClientUpdates:
+        """The same messages with more for the report, each of shape (n_clients,)."""
+        return replace(self, measurements=self.measurements | measurements)
 
     def message_size(self) -> tuple[int, int]:
         """Item indices and numbers that these clients send, when they send only rated items."""
-        k = self.vectors.shape[1]
-        per_row = k + (self.bias is not None) + (self.counts is not None)
+        n_rows = len(self.pattern.items)
+        per_row = sum(1 if rows.width is None else rows.width for rows in self.rows.values())
         per_client = sum(values[0].size for values in self.statistics.values() if len(values))
-        if self.variances is not None:
-            per_client += k * (k + 1) // 2
-        return len(self.items), len(self.items) * per_row + self.n_clients * per_client
+        per_client += sum(moment.size for moment in self.moments.values())
+        return n_rows, n_rows * per_row + self.n_clients * per_client
 
-    def _item_sums(
-        self, values: np.ndarray, vectors: np.ndarray, weights: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Sums over the rows of each item of ``values`` times the client's vector, and weight.
 
-        One product gives both: shapes (n_items, k), and (n_items,) in float64.
-        """
-        by_item = items_by_clients(values, self.items, self.indptr, len(self.item_factors))
-        sums = by_item @ np.hstack([vectors, weights])
-        return sums[:, :-1], sums[:, -1].astype(np.float64)
+def _distinct(arrays: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """Each array once: rows may share them."""
+    return iter({id(values): values for values in arrays}.values())
+
+
+class _Blank:
+    """Puts zeros where a mask is False; an array that is shared stays shared."""
+
+    def __init__(self, clients: np.ndarray, rows: np.ndarray):
+        self._clients, self._rows = clients, rows
+        self._done: dict[int, np.ndarray] = {}
+
+    def clients(self, values):
+        return self._where(self._clients, values)
+
+    def _where(self, keep, values):
+        if values is None:
+            return None
+        if id(values) not in self._done:
+            keep = keep.reshape(-1, *[1] * (values.ndim - 1))
+            self._done[id(values)] = np.where(keep, values, 0)
+        return self._done[id(values)]
+
+    def item_rows(self, rows: ItemRows) -> ItemRows:
+        shrinkage = rows.shrinkage
+        if shrinkage is not None:
+            counts = self._where(self._rows, shrinkage.counts)
+            shrinkage = Shrinkage(counts, self.clients(shrinkage.variances), shrinkage.table)
+        return ItemRows(
+            self._where(self._rows, rows.coefficients),
+            self.clients(rows.vectors),
+            shrinkage,
+            self._where(self._rows, rows.explicit),
+        )
+
+
+class _RowSums:
+    """Sums of rows by item. Rows that share their coefficients share one sparse product.
+
+    Parameters
+    ----------
+    updates : ClientUpdates
+    """
+
+    def __init__(self, updates: ClientUpdates):
+        self._pattern, self._weights, self._rows = updates.pattern, updates.weights, updates.rows
+        columns: dict[int, list] = {}
+        self._data: dict[int, np.ndarray] = {}
+        for name, rows in self._rows.items():
+            shrinkage = rows.shrinkage
+            if rows.coefficients is not None and rows.width is not None:
+                self._join(columns, rows.coefficients, (name, "along"), rows.vectors)
+            if shrinkage is not None:
+                self._join(columns, shrinkage.counts, (name, "off"), shrinkage.variances)
+        for name, rows in self._rows.items():
+            if rows.width is None and id(rows.coefficients) in columns:
+                ones = np.ones(len(self._weights), dtype=rows.coefficients.dtype)
+                factors = ones if rows.vectors is None else rows.vectors
+                self._join(columns, rows.coefficients, (name, "numbers"), factors[:, None])
+        self._summed = {}
+        for key, terms in columns.items():
+            self._multiply(self._data[key], terms)
+
+    def _join(self, columns: dict, data: np.ndarray, key: tuple, vectors: np.ndarray) -> None:
+        """Have ``data`` multiplied with vectors of the clients, times their weight."""
+        weighted = vectors * self._weights[:, None].astype(vectors.dtype)
+        columns.setdefault(id(data), []).append((key, weighted))
+        self._data[id(data)] = data
+
+    def _multiply(self, data: np.ndarray, terms: list) -> None:
+        """One product for all terms of the same coefficients."""
+        pattern, start = self._pattern, 0
+        by_item = items_by_clients(data, pattern.items, pattern.indptr, pattern.n_items)
+        product = by_item @ np.hstack([vectors for _, vectors in terms])
+        for key, vectors in terms:
+            stop = start + vectors.shape[1]
+            self._summed[key], start = product[:, start:stop], stop
+
+    def sums(self) -> dict[str, np.ndarray]:
+        """Sums of all rows, by name."""
+        return {name: self._sum(name, rows) for name, rows in self._rows.items()}
+
+    def _sum(self, name: str, rows: ItemRows) -> np.ndarray:
+        if rows.width is None:
+            return self._numbers(name, rows)
+        total = self._summed.get((name, "along"), 0.0)
+        if rows.shrinkage is not None:
+            off = self._summed[name, "off"] * rows.shrinkage.table
+            total = np.subtract(total, off, dtype=np.float64)
+        if rows.explicit is not None:
+            total = total + self._explicit(rows.explicit)
+        return total.astype(np.float64, copy=False)
+
+    def _numbers(self, name: str, rows: ItemRows) -> np.ndarray:
+        if (name, "numbers") in self._summed:
+            return self._summed[name, "numbers"][:, 0].astype(np.float64)
+        factors = self._weights if rows.vectors is None else self._weights * rows.vectors
+        per_row = rows.coefficients * self._pattern.per_row(factors)
+        return np.bincount(self._pattern.items, per_row, minlength=self._pattern.n_items)
+
+    def _explicit(self, rows: np.ndarray) -> np.ndarray:
+        pattern = self._pattern
+        data = pattern.per_row(self._weights.astype(rows.dtype))
+        where = (pattern.items, np.arange(len(pattern.items)))
+        return sparse.csr_array((data, where), shape=(pattern.n_items, len(rows))) @ rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .._compat import StrOptions
-from .._types import ClientRatings, starts_and_end
+from .._types import ClientRatings, Pattern, starts_and_end
 
 CLIENT_WEIGHTS = [StrOptions({"examples", "uniform"})]
 
@@ -15,10 +15,8 @@ class Rows:
 
     Attributes
     ----------
-    indptr : ndarray of shape (n_clients + 1,)
-        Client ``c`` owns the rows ``indptr[c]:indptr[c + 1]``.
-    items : ndarray of shape (n_rows,)
-        Their items, ascending within a client.
+    pattern : Pattern
+        Items ascend within a client.
     of_ratings : ndarray of shape (n_ratings + 1,)
         The row of each rating; a last one, ``n_rows``, for padding.
     """
@@ -28,8 +26,8 @@ class Rows:
         unique, rows = np.unique(keys, return_inverse=True)
         owners, items = np.divmod(unique, ratings.n_items)
         counts = np.bincount(owners, minlength=ratings.n_clients)
-        self.indptr = starts_and_end(counts)
-        self.items = items.astype(ratings.items.dtype)
+        items = items.astype(ratings.items.dtype)
+        self.pattern = Pattern(starts_and_end(counts), items, ratings.n_items)
         self.of_ratings = np.append(rows.ravel(), len(unique))
 
 

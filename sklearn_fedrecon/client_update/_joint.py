@@ -9,8 +9,14 @@ from sklearn.base import BaseEstimator
 
 from .._compat import Interval
 from .._kernels._minibatches import StepBlock, step_blocks, used_ratings
-from .._types import ClientRatings, RoundContext, ServerModel, UserStates
-from .._types._updates import ClientUpdates
+from .._types import (
+    ClientRatings,
+    ClientUpdates,
+    DeviceContext,
+    ItemRows,
+    Prepared,
+    UserStates,
+)
 from ._common import CLIENT_WEIGHTS, Measurements, Rows, client_weights
 
 
@@ -85,29 +91,24 @@ class JointUpdate(BaseEstimator):
         return ("users", "a start from the server") if self.learn_initial_user else ("users",)
 
     def update(
-        self,
-        ratings: ClientRatings,
-        users: UserStates,
-        model: ServerModel,
-        context: RoundContext,
+        self, query: ClientRatings, users: UserStates, prepared: Prepared, context: DeviceContext
     ) -> ClientUpdates:
         """Compute the messages of a chunk of clients.
 
         Parameters
         ----------
-        ratings : ClientRatings
-            The query ratings.
+        query : ClientRatings
         users : UserStates
             The same clients, rebuilt from their support.
-        model : ServerModel
-        context : RoundContext
+        prepared : Prepared
+        context : DeviceContext
 
         Returns
         -------
         updates : ClientUpdates
         """
-        ratings = used_ratings(ratings, self.n_epochs, self.max_steps)
-        steps = _JointSteps(ratings, users, model)
+        ratings, model = used_ratings(query, self.n_epochs, self.max_steps), prepared.model
+        steps = _JointSteps(ratings, users, prepared)
         with np.errstate(over="ignore", invalid="ignore"):  # the server rejects what diverged
             for block in step_blocks(ratings, self.n_epochs, self.max_steps):
                 steps.take(block, 2 * self.learning_rate)
@@ -123,12 +124,12 @@ class JointUpdate(BaseEstimator):
 class _JointSteps:
     """The users and item rows of clients while both are trained."""
 
-    def __init__(self, ratings: ClientRatings, users: UserStates, model: ServerModel):
+    def __init__(self, ratings: ClientRatings, users: UserStates, prepared: Prepared):
+        model, design = prepared.model, prepared.design
         self._model, self._rows = model, Rows(ratings)
-        self._targets = np.append(model.residuals(ratings), model.dtype.type(0))
-        design = model.design()
+        self._targets = np.append(prepared.residuals(ratings), model.dtype.type(0))
         padding = np.zeros((1, design.shape[1]), dtype=model.dtype)
-        self._design = np.vstack([design[self._rows.items], padding])
+        self._design = np.vstack([design[self._rows.pattern.items], padding])
         self._moves = np.zeros(len(self._design), dtype=model.dtype)  # of the item biases
         self._scratch = np.zeros_like(self._moves)
         self.users = users.states.copy()
@@ -167,16 +168,9 @@ class _JointSteps:
 
     def message(self, weights: np.ndarray, statistics: dict[str, np.ndarray]) -> ClientUpdates:
         """What the clients send."""
-        k, items = self._model.n_components, self._rows.items
-        return ClientUpdates(
-            indptr=self._rows.indptr,
-            items=items,
-            coefficients=np.zeros(len(items), dtype=self._model.dtype),
-            vectors=np.zeros((len(weights), k), dtype=self._model.dtype),
-            item_factors=self._model.item_factors,
-            weights=weights,
-            bias=self._moves[:-1] if self._model.fit_bias else None,
-            explicit=self._design[:-1, :k] - self._model.item_factors[items],
-            statistics=statistics,
-            measurements=self.measured.sums,
-        )
+        k, pattern = self._model.n_components, self._rows.pattern
+        moved = self._design[:-1, :k] - self._model.item_factors[pattern.items]
+        rows = {"item_factors": ItemRows(None, explicit=moved)}
+        if self._model.fit_bias:
+            rows["item_bias"] = ItemRows(self._moves[:-1])
+        return ClientUpdates(pattern, weights, rows, statistics, measurements=self.measured.sums)

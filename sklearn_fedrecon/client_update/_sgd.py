@@ -11,8 +11,14 @@ from sklearn.base import BaseEstimator
 from .._compat import Interval
 from .._kernels._blocks import linear_predictions
 from .._kernels._minibatches import StepBlock, step_blocks, used_ratings
-from .._types import ClientRatings, RoundContext, ServerModel, UserStates
-from .._types._updates import ClientUpdates
+from .._types import (
+    ClientRatings,
+    ClientUpdates,
+    DeviceContext,
+    ItemRows,
+    Prepared,
+    UserStates,
+)
 from ._common import CLIENT_WEIGHTS, Measurements, Rows, client_weights
 
 
@@ -78,29 +84,24 @@ class SGDUpdate(BaseEstimator):
         self.client_weights = client_weights
 
     def update(
-        self,
-        ratings: ClientRatings,
-        users: UserStates,
-        model: ServerModel,
-        context: RoundContext,
+        self, query: ClientRatings, users: UserStates, prepared: Prepared, context: DeviceContext
     ) -> ClientUpdates:
         """Compute the messages of a chunk of clients.
 
         Parameters
         ----------
-        ratings : ClientRatings
-            The query ratings.
+        query : ClientRatings
         users : UserStates
             The same clients, rebuilt from their support.
-        model : ServerModel
-        context : RoundContext
+        prepared : Prepared
+        context : DeviceContext
 
         Returns
         -------
         updates : ClientUpdates
         """
-        ratings = used_ratings(ratings, self.n_epochs, self.max_steps)
-        steps = _FrozenUserSteps(ratings, users, model)
+        ratings = used_ratings(query, self.n_epochs, self.max_steps)
+        steps = _FrozenUserSteps(ratings, users, prepared)
         with np.errstate(over="ignore", invalid="ignore"):  # the server rejects what diverged
             for block in step_blocks(ratings, self.n_epochs, self.max_steps):
                 steps.take(block, 2 * self.learning_rate)
@@ -135,29 +136,24 @@ class GradientUpdate(BaseEstimator):
         self.client_weights = client_weights
 
     def update(
-        self,
-        ratings: ClientRatings,
-        users: UserStates,
-        model: ServerModel,
-        context: RoundContext,
+        self, query: ClientRatings, users: UserStates, prepared: Prepared, context: DeviceContext
     ) -> ClientUpdates:
         """Compute the messages of a chunk of clients.
 
         Parameters
         ----------
-        ratings : ClientRatings
-            The query ratings.
+        query : ClientRatings
         users : UserStates
             The same clients, rebuilt from their support.
-        model : ServerModel
-        context : RoundContext
+        prepared : Prepared
+        context : DeviceContext
 
         Returns
         -------
         updates : ClientUpdates
         """
-        ratings = replace(ratings, batch_size=None)
-        steps = _FrozenUserSteps(ratings, users, model)
+        ratings = replace(query, batch_size=None)
+        steps = _FrozenUserSteps(ratings, users, prepared)
         with np.errstate(over="ignore", invalid="ignore"):
             for block in step_blocks(ratings, 1, None):
                 steps.take(block, 2.0)
@@ -167,15 +163,16 @@ class GradientUpdate(BaseEstimator):
 class _FrozenUserSteps:
     """How far each row of each client has moved along the client's frozen user."""
 
-    def __init__(self, ratings: ClientRatings, users: UserStates, model: ServerModel):
+    def __init__(self, ratings: ClientRatings, users: UserStates, prepared: Prepared):
+        model = prepared.model
         self._model, self._users = model, users.factors(model.n_components)
         self._rows = Rows(ratings)
         with np.errstate(over="ignore", invalid="ignore"):
-            predictions = linear_predictions(ratings, model.design(), users.states)
+            predictions = linear_predictions(ratings, prepared.design, users.states)
             squares = np.einsum("cj,cj->c", self._users, self._users)
-        self._residuals = np.append(model.residuals(ratings) - predictions, model.dtype.type(0))
+        self._residuals = np.append(prepared.residuals(ratings) - predictions, model.dtype.type(0))
         self._response = squares + model.fit_bias  # of a prediction to a move by one
-        self._moves = np.zeros(len(self._rows.items) + 1, dtype=model.dtype)
+        self._moves = np.zeros(len(self._rows.pattern.items) + 1, dtype=model.dtype)
         self._mean_moves = np.zeros(ratings.n_clients, dtype=model.dtype)
         self.measured = Measurements(ratings, model.global_mean)
 
@@ -197,16 +194,11 @@ class _FrozenUserSteps:
 
     def message(self, weights: np.ndarray) -> ClientUpdates:
         """What the clients send; who has no query sends zeros, even if its user diverged."""
-        moves, silent = self._moves[:-1], np.diff(self._rows.indptr) == 0
+        moves, pattern = self._moves[:-1], self._rows.pattern
+        silent = np.diff(pattern.indptr) == 0
+        rows = {"item_factors": ItemRows(moves, np.where(silent[:, None], 0, self._users))}
+        if self._model.fit_bias:
+            rows["item_bias"] = ItemRows(moves)
         learned = self._model.learn_global_mean
-        return ClientUpdates(
-            indptr=self._rows.indptr,
-            items=self._rows.items,
-            coefficients=moves,
-            vectors=np.where(silent[:, None], 0, self._users),
-            item_factors=self._model.item_factors,
-            weights=weights,
-            bias=moves if self._model.fit_bias else None,
-            statistics={"global_mean": self._mean_moves} if learned else {},
-            measurements=self.measured.sums,
-        )
+        statistics = {"global_mean": self._mean_moves} if learned else {}
+        return ClientUpdates(pattern, weights, rows, statistics, measurements=self.measured.sums)

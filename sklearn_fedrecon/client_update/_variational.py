@@ -6,8 +6,19 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from .._kernels._blocks import support_statistics
-from .._types import ClientRatings, RoundContext, ServerModel, UserStates
-from .._types._updates import ClientUpdates
+from .._types import (
+    ClientRatings,
+    ClientUpdates,
+    DeviceContext,
+    ItemRows,
+    Pattern,
+    Prepared,
+    SecondMoment,
+    ServerModel,
+    Shrinkage,
+    SupportStatistics,
+    UserStates,
+)
 
 
 class VariationalUpdate(BaseEstimator):
@@ -30,61 +41,69 @@ class VariationalUpdate(BaseEstimator):
     learns_global_mean = False
 
     def update(
-        self,
-        ratings: ClientRatings,
-        users: UserStates,
-        model: ServerModel,
-        context: RoundContext,
+        self, query: ClientRatings, users: UserStates, prepared: Prepared, context: DeviceContext
     ) -> ClientUpdates:
         """Compute the messages of a chunk of clients.
 
         Parameters
         ----------
-        ratings : ClientRatings
-            The query ratings, each item at most once a client.
+        query : ClientRatings
+            Each item at most once a client.
         users : UserStates
             The same clients, rebuilt from their support.
-        model : ServerModel
-        context : RoundContext
+        prepared : Prepared
+        context : DeviceContext
 
         Returns
         -------
         updates : ClientUpdates
         """
-        k = model.n_components
+        model, k = prepared.model, prepared.model.n_components
         known = users.support
-        if known is None or known.ratings is not ratings:
-            known = support_statistics(ratings, users, model)
-        weights, weighted = ratings.rating_weights(), known.residuals
-        if ratings.weights is not None:
+        if known is None or known.ratings is not query:
+            known = support_statistics(query, users, prepared)
+        weights, weighted = query.rating_weights(), known.residuals
+        if query.weights is not None:
             weighted = weights * weighted
-        error = ratings.client_sums(weighted * known.residuals)
-        noise = error + np.einsum("cj,cj->c", known.squares, users.variances, dtype=np.float64)
-        noise += np.einsum("cj,cj->c", known.variances, np.square(users.factors(k)))
-        if ratings.scatter is not None:
-            noise += ratings.client_sums(ratings.scatter)
-        weight = ratings.lengths.astype(np.float64)
-        if ratings.weights is not None:
-            weight = ratings.client_sums(weights)
-        statistics = {"noise": noise, "weight": weight}
+        error = query.client_sums(weighted * known.residuals)
+        rating_weight = query.lengths.astype(np.float64)
+        if query.weights is not None:
+            rating_weight = query.client_sums(weights)
+        statistics = {"noise": error + _unknown(query, users, known, k)}
+        statistics["rating_weight"] = rating_weight
         if model.fit_bias:
             bias, variance = users.states[:, k], users.variances[:, k]
             statistics |= {"bias_mean": bias, "bias_square": np.square(bias) + variance}
+        names = ("squared_error", "examples", "loss", "batches")
+        measured = (error, rating_weight, error, rating_weight)
         return ClientUpdates(
-            indptr=ratings.indptr,
-            items=ratings.items,
-            coefficients=weighted,
-            vectors=users.factors(k),
-            item_factors=model.item_factors,
-            weights=np.ones(ratings.n_clients),
-            bias=weighted if model.fit_bias else None,
-            counts=weights,
-            variances=users.variances[:, :k],
-            statistics=statistics,
-            measurements={
-                "squared_error": error,
-                "examples": weight,
-                "loss": error,
-                "batches": weight,
-            },
+            Pattern(query.indptr, query.items, query.n_items),
+            np.ones(query.n_clients),
+            _rows(weighted, weights, users, model),
+            statistics,
+            {"second_moment": SecondMoment(users.factors(k), users.variances[:, :k])},
+            dict(zip(names, measured, strict=True)),
         )
+
+
+def _unknown(
+    query: ClientRatings, users: UserStates, known: SupportStatistics, k: int
+) -> np.ndarray:
+    """What of a client's noise sum is not its squared error, (n_clients,)."""
+    noise = np.einsum("cj,cj->c", known.squares, users.variances, dtype=np.float64)
+    noise += np.einsum("cj,cj->c", known.variances, np.square(users.factors(k)))
+    if query.scatter is not None:
+        noise += query.client_sums(query.scatter)
+    return noise
+
+
+def _rows(
+    weighted: np.ndarray, weights: np.ndarray, users: UserStates, model: ServerModel
+) -> dict[str, ItemRows]:
+    """What concerns items: rows that share coefficients are summed by one product."""
+    k = model.n_components
+    shrinkage = Shrinkage(weights, users.variances[:, :k], model.item_factors)
+    rows = {"item_factors": ItemRows(weighted, users.factors(k), shrinkage)}
+    if model.fit_bias:
+        rows["item_bias"] = ItemRows(weighted)
+    return rows | {"counts": ItemRows(weights)}

@@ -102,7 +102,9 @@ class ClientErrorDisplay(AxesMixin):
         """
         model, table = last_step(estimator, X)
         clients = np.asarray(read_column(table, model.user_column, "user_column"))
-        counts = dict(zip(model.users_.tolist(), np.diff(model._rated[0]), strict=True))
+        counts = dict(
+            zip(model.users_.tolist(), np.diff(model._fitted.devices.rated[0]), strict=True)
+        )
         return cls.from_predictions(
             y,
             model.predict(table),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
+from .._answers import fitted_of, item_indices
 from ._plotting import AxesMixin, style
 
 
@@ -111,8 +111,7 @@ class ItemMapDisplay(AxesMixin):
         ValueError
             If there are no such components, or an item is unknown.
         """
-        check_is_fitted(estimator)
-        k = estimator.item_factors_.shape[1]
+        k = fitted_of(estimator).model.n_components
         columns = np.asarray(components)
         if columns.shape != (2,) or columns.min() < 0 or columns.max() >= k:
             raise ValueError(
@@ -121,7 +120,7 @@ class ItemMapDisplay(AxesMixin):
             )
         indices = np.arange(len(estimator.items_))
         if items is not None:
-            indices = estimator._item_indices(items, "items")
+            indices = item_indices(fitted_of(estimator), items, "items")
         spread = np.sqrt(estimator.user_prior_variance_[columns])
         ids = estimator.items_[indices]
         names = labels if isinstance(labels, Mapping) else {}

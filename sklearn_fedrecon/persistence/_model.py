@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from .._encoding import IdIndex, check_ids
+from .._encoding import IdIndex, check_ids, scale_bounds
 from .._estimator import FederatedReconstructionMF
-from .._round import ServerState
+from .._fitted import Devices, Fitted
 from .._training._parts import build_parts
-from .._types import UserStates
+from .._types import ServerModel, UserStates, check_array
 from ._archive import damaged, read_archive, write_archive
 from ._parameters import from_plain, to_plain
-from ._state import check_array, restored_state, state_arrays
+from ._state import loop_arrays, restored_loop
 
-FORMAT, VERSION = "sklearn_fedrecon model", 1
-_TRAINED = "trained."
-_HISTORY = "history."
+FORMAT, VERSION = "sklearn_fedrecon model", 2
+_HISTORY, _EXCHANGES = "history.", "exchanges."
 
 
 def save_model(estimator, path, *, users=False) -> None:
@@ -80,38 +80,15 @@ def save_model(estimator, path, *, users=False) -> None:
     if not isinstance(estimator, FederatedReconstructionMF):
         raise TypeError(f"Expected a FederatedReconstructionMF; got {estimator!r}.")
     check_is_fitted(estimator)
-    if repr(build_parts(estimator)) != repr(estimator._parts):
+    fitted = estimator._fitted
+    if repr(build_parts(estimator)) != repr(fitted.parts):
         raise ValueError(
-            f"The parts were changed since the fit, which was made by {estimator._parts!r}; a "
+            f"The parts were changed since the fit, which was made by {fitted.parts!r}; a "
             "file says one thing only: set the parameters back, or fit again."
         )
-    parameters = estimator.get_params(deep=False)
-    catalogue = parameters.pop("items")
-    arrays, id_kinds = {}, {}
-    ids = {"items": estimator.items_}
-    if catalogue is not None:
-        ids["parameter.items"] = check_ids(catalogue, "items")
-    if users:
-        ids["users"] = estimator.users_
-        arrays |= _device_arrays(estimator)
-    for name, values in ids.items():
-        arrays[name], id_kinds[name] = _packed_ids(name, values)
-    arrays |= state_arrays(estimator._state, "") | state_arrays(estimator._trained, _TRAINED)
-    arrays |= {f"{_HISTORY}{name}": column for name, column in estimator.history_.items()}
-    if estimator.rating_scale is not None:
-        arrays["rating_scale"] = np.array(estimator._scale_bounds())
-    names = getattr(estimator, "feature_names_in_", None)
-    about = {
-        "format": FORMAT,
-        "version": VERSION,
-        "parameters": {name: to_plain(name, value) for name, value in parameters.items()},
-        "ids_as_objects": sorted(name for name, kind in id_kinds.items() if kind == "O"),
-        "history": list(estimator.history_),
-        "n_features_in": estimator.n_features_in_,
-        "feature_names_in": None if names is None else names.tolist(),
-        "seed": estimator._seed,
-        "target_dtype": np.dtype(estimator._target_dtype).name,
-    }
+    arrays, id_kinds = _fitted_arrays(estimator, fitted, users=users)
+    about = _about(estimator, fitted)
+    about["ids_as_objects"] = sorted(name for name, kind in id_kinds.items() if kind == "O")
     text = json.dumps(about, allow_nan=False, sort_keys=True).encode()
     write_archive(path, arrays | {"about": np.frombuffer(text, np.uint8)})
 
@@ -168,6 +145,46 @@ def load_model(path) -> FederatedReconstructionMF:
     )
 
 
+def _fitted_arrays(
+    estimator: FederatedReconstructionMF, fitted: Fitted, *, users: bool
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Everything that is an array, and the kinds of type that the ids had."""
+    ids = {"items": fitted.items.ids}
+    if estimator.items is not None:
+        ids["parameter.items"] = check_ids(estimator.items, "items")
+    arrays, id_kinds = {}, {}
+    if users:
+        ids["users"] = fitted.devices.users.ids
+        arrays |= _device_arrays(fitted.devices)
+    for name, values in ids.items():
+        arrays[name], id_kinds[name] = _packed_ids(name, values)
+    arrays |= loop_arrays(fitted.loop)
+    for prefix, columns in ((_HISTORY, fitted.history), (_EXCHANGES, fitted.exchanges)):
+        arrays |= {f"{prefix}{name}": column for name, column in columns.items()}
+    if estimator.rating_scale is not None:
+        arrays["rating_scale"] = np.array(scale_bounds(estimator.rating_scale))
+    return arrays, id_kinds
+
+
+def _about(estimator: FederatedReconstructionMF, fitted: Fitted) -> dict[str, Any]:
+    """Everything else, as JSON can hold it."""
+    parameters = estimator.get_params(deep=False)
+    parameters.pop("items")
+    names = getattr(estimator, "feature_names_in_", None)
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "parameters": {name: to_plain(name, value) for name, value in parameters.items()},
+        "history": list(fitted.history),
+        "exchanges": list(fitted.exchanges),
+        "n_features_in": estimator.n_features_in_,
+        "feature_names_in": None if names is None else names.tolist(),
+        "seed": fitted.seed,
+        "data": fitted.loop.data,
+        "target_dtype": np.dtype(fitted.target_dtype).name,
+    }
+
+
 def _packed_ids(name: str, ids: np.ndarray) -> tuple[np.ndarray, str]:
     """Ids as an array without objects, and the kind of type that they had."""
     if ids.dtype.kind != "O":
@@ -181,10 +198,9 @@ def _packed_ids(name: str, ids: np.ndarray) -> tuple[np.ndarray, str]:
     return packed, "O"
 
 
-def _device_arrays(estimator) -> dict[str, np.ndarray]:
+def _device_arrays(devices: Devices) -> dict[str, np.ndarray]:
     """What the simulated devices hold, users' ids aside."""
-    indptr, items = estimator._rated
-    states = estimator._known_states()
+    (indptr, items), states = devices.rated, devices.states
     arrays = {"user_states": states.states, "rated_starts": indptr, "rated_items": items}
     return arrays if states.variances is None else arrays | {"user_variance": states.variances}
 
@@ -196,31 +212,24 @@ def _restored(arrays: dict[str, np.ndarray], about: dict[str, Any]) -> Federated
     parameters = {name: from_plain(plain) for name, plain in about["parameters"].items()}
     estimator = FederatedReconstructionMF(**parameters, items=ids.get("parameter.items"))
     estimator._validate_params()
-    items = _index(ids["items"], "item")
-    state = restored_state(arrays, "", len(items))
-    trained = restored_state(arrays, _TRAINED, len(items))
-    parts = build_parts(estimator)
-    for restored in (state, trained):
-        _check_optimizer(parts.server_optimizer, restored)
-    history = {name: arrays[f"{_HISTORY}{name}"] for name in about["history"]}
-    estimator._set(estimator._server_attributes(state, items))
-    estimator._set(
-        {
-            "_trained": trained,
-            "_parts": parts,
-            "history_": history,
-            "n_iter_": len(history["round"]),
-            "n_features_in_": int(about["n_features_in"]),
-            "_seed": int(about["seed"]),
-            "_target_dtype": np.dtype(about["target_dtype"]),
-        }
+    items, parts = _index(ids["items"], "item"), build_parts(estimator)
+    loop = restored_loop(arrays, len(items), str(about["data"]), parts)
+    fitted = Fitted(
+        loop,
+        items,
+        Devices.nobody(loop.kept.model),
+        parts,
+        int(about["seed"]),
+        {name: arrays[f"{_HISTORY}{name}"] for name in about["history"]},
+        {name: arrays[f"{_EXCHANGES}{name}"] for name in about["exchanges"]},
+        np.dtype(about["target_dtype"]),
     )
+    if "users" in ids:
+        users = _index(ids["users"], "user")
+        fitted = replace(fitted, devices=_devices(arrays, users, fitted.model))
+    vars(estimator).update(fitted.attributes(), n_features_in_=int(about["n_features_in"]))
     if about["feature_names_in"] is not None:
         estimator.feature_names_in_ = np.array(about["feature_names_in"], dtype=object)
-    devices = "users" in ids
-    estimator._set(
-        _devices(estimator, arrays, ids["users"]) if devices else estimator._no_devices()
-    )
     return estimator
 
 
@@ -232,18 +241,8 @@ def _index(ids: np.ndarray, name: str) -> IdIndex:
     return IdIndex(checked, name)
 
 
-def _check_optimizer(optimizer, state: ServerState) -> None:
-    """Refuse memory of the optimizer that does not fit it."""
-    expected = optimizer.init(state.model)
-    if expected.keys() != state.optimizer.keys():
-        raise ValueError(f"the optimizer remembers {sorted(state.optimizer)}")
-    for name, value in state.optimizer.items():
-        check_array(f"optimizer.{name}", value, expected[name].shape, "fi")
-
-
-def _devices(estimator, arrays: dict[str, np.ndarray], ids: np.ndarray) -> dict[str, Any]:
-    """Attributes of the simulated devices."""
-    users, model = _index(ids, "user"), estimator._state.model
+def _devices(arrays: dict[str, np.ndarray], users: IdIndex, model: ServerModel) -> Devices:
+    """The simulated devices."""
     shape = (len(users), len(model.user_prior_mean))
     states = check_array("user_states", arrays["user_states"], shape, "f")
     variances = arrays.get("user_variance")
@@ -257,5 +256,4 @@ def _devices(estimator, arrays: dict[str, np.ndarray], ids: np.ndarray) -> dict[
     inside = len(rated) == 0 or (rated.min() >= 0 and rated.max() < model.n_items)
     if indptr[0] != 0 or (np.diff(indptr) < 0).any() or not inside:
         raise ValueError("it says of users that they rated what there is not")
-    states = UserStates(states, variances)
-    return estimator._device_attributes(users, states, (indptr, rated), model.n_components)
+    return Devices(users, UserStates(states, variances), (indptr, rated))

@@ -10,7 +10,13 @@ from sklearn.base import BaseEstimator
 from .._compat import Interval
 from .._kernels._blocks import solve_users
 from .._random import Stream, generator
-from .._types import ClientRatings, RoundContext, ServerModel, UserStates
+from .._types import (
+    ClientRatings,
+    DeviceContext,
+    Prepared,
+    ServerModel,
+    UserStates,
+)
 from ._covariance import inverse_gram
 
 
@@ -88,38 +94,51 @@ class RidgeReconstruction(BaseEstimator):
             item_prior_variance=scale**2,  # the unit in which items join later
         )
 
+    def prepare(self, model: ServerModel) -> Prepared:
+        """Compute once a round what serves for all clients.
+
+        Parameters
+        ----------
+        model : ServerModel
+
+        Returns
+        -------
+        prepared : Prepared
+        """
+        return Prepared.of(model)
+
     def reconstruct(
-        self, ratings: ClientRatings, model: ServerModel, context: RoundContext
+        self, support: ClientRatings, prepared: Prepared, context: DeviceContext
     ) -> UserStates:
         """Rebuild many users at once; one unseen user is a cohort of one.
 
         Parameters
         ----------
-        ratings : ClientRatings
-            The support ratings.
-        model : ServerModel
-        context : RoundContext
+        support : ClientRatings
+        prepared : Prepared
+        context : DeviceContext
 
         Returns
         -------
         users : UserStates
         """
+        model = prepared.model
         ridge = np.full(len(model.user_prior_mean), self.alpha, dtype=model.dtype)
-        states, _, _ = solve_users(ratings, model.table, ridge, np.zeros_like(ridge))
+        states, _, _ = solve_users(support, prepared.table, ridge, np.zeros_like(ridge))
         return UserStates(states)
 
-    def covariance(self, ratings: ClientRatings, model: ServerModel) -> np.ndarray:
+    def covariance(self, ratings: ClientRatings, prepared: Prepared) -> np.ndarray:
         """Covariance of the estimate of one user, in units of the noise variance.
 
         Parameters
         ----------
         ratings : ClientRatings
             Of one client.
-        model : ServerModel
+        prepared : Prepared
 
         Returns
         -------
         covariance : ndarray of shape (d, d), float64
         """
-        design = model.design()
+        design = prepared.design
         return inverse_gram(ratings, design, np.full(design.shape[1], self.alpha))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
@@ -10,7 +11,13 @@ from sklearn.base import BaseEstimator
 from .._compat import Interval, StrOptions
 from .._kernels._minibatches import StepBlock, step_blocks
 from .._random import Stream, client_words, generator
-from .._types import ClientRatings, RoundContext, ServerModel, UserStates
+from .._types import (
+    ClientRatings,
+    DeviceContext,
+    Prepared,
+    ServerModel,
+    UserStates,
+)
 
 _SPREAD = 0.05  # factors start as U(-0.05, 0.05), those of users as those of items
 
@@ -112,29 +119,43 @@ class SGDReconstruction(BaseEstimator):
             user_prior_variance=np.ones_like(start),
         )
 
+    def prepare(self, model: ServerModel) -> Prepared:
+        """Compute once a round what serves for all clients.
+
+        Parameters
+        ----------
+        model : ServerModel
+
+        Returns
+        -------
+        prepared : Prepared
+        """
+        tables = Prepared.of(model)
+        rows = np.ascontiguousarray(tables.table[:, :-1])  # steps gather rows without the offset
+        return replace(tables, further={"rows": rows})
+
     def reconstruct(
-        self, ratings: ClientRatings, model: ServerModel, context: RoundContext
+        self, support: ClientRatings, prepared: Prepared, context: DeviceContext
     ) -> UserStates:
         """Rebuild many users at once; one unseen user is a cohort of one.
 
         Parameters
         ----------
-        ratings : ClientRatings
-            The support ratings.
-        model : ServerModel
-        context : RoundContext
+        support : ClientRatings
+        prepared : Prepared
+        context : DeviceContext
 
         Returns
         -------
         users : UserStates
         """
-        rows = np.ascontiguousarray(model.table[:, :-1])
-        items = np.append(ratings.items, ratings.n_items)
-        targets = np.append(model.residuals(ratings), model.dtype.type(0))
+        model, rows = prepared.model, prepared.further["rows"]
+        items = np.append(support.items, support.n_items)
+        targets = np.append(prepared.residuals(support), model.dtype.type(0))
         rate = model.dtype.type(2 * self.learning_rate)
-        states = self._start(ratings.clients, model, context)
+        states = self._start(support.clients, model, context)
         with np.errstate(over="ignore", invalid="ignore"):  # the server rejects what diverged
-            for block in step_blocks(ratings, self.n_epochs, self.max_steps):
+            for block in step_blocks(support, self.n_epochs, self.max_steps):
                 users = states[block.clients]
                 _descend(users, rows, items[block.positions], targets, rate, block)
                 states[block.clients] = users
@@ -143,7 +164,9 @@ class SGDReconstruction(BaseEstimator):
     def _from_server(self) -> bool:
         return isinstance(self.init, str) and self.init == "server"
 
-    def _start(self, clients: np.ndarray, model: ServerModel, context: RoundContext) -> np.ndarray:
+    def _start(
+        self, clients: np.ndarray, model: ServerModel, context: DeviceContext
+    ) -> np.ndarray:
         """The users before the first step, shape (n_clients, d)."""
         k, n_clients = model.n_components, len(clients)
         states = np.zeros((n_clients, k + model.fit_bias), dtype=model.dtype)

@@ -7,7 +7,14 @@ from sklearn.base import BaseEstimator
 
 from .._kernels._blocks import solve_users
 from .._random import Stream, generator
-from .._types import ClientRatings, RoundContext, ServerModel, SupportStatistics, UserStates
+from .._types import (
+    ClientRatings,
+    DeviceContext,
+    Prepared,
+    ServerModel,
+    SupportStatistics,
+    UserStates,
+)
 from ._covariance import inverse_gram
 
 
@@ -87,45 +94,59 @@ class VariationalReconstruction(BaseEstimator):
             item_bias_prior_variance=scale**2,
         )
 
+    def prepare(self, model: ServerModel) -> Prepared:
+        """Compute once a round what serves for all clients.
+
+        Parameters
+        ----------
+        model : ServerModel
+
+        Returns
+        -------
+        prepared : Prepared
+        """
+        return Prepared.of(model)
+
     def reconstruct(
-        self, ratings: ClientRatings, model: ServerModel, context: RoundContext
+        self, support: ClientRatings, prepared: Prepared, context: DeviceContext
     ) -> UserStates:
         """Rebuild many users at once; one unseen user is a cohort of one.
 
         Parameters
         ----------
-        ratings : ClientRatings
-            The support ratings.
-        model : ServerModel
-        context : RoundContext
+        support : ClientRatings
+        prepared : Prepared
+        context : DeviceContext
 
         Returns
         -------
         users : UserStates
         """
+        model = prepared.model
         noise = model.dtype.type(model.noise_variance)
-        ridge, item_variances, extra = self._penalties(ratings, model)
+        ridge, item_variances, extra = self._penalties(support, model)
         states, diagonals, residuals = solve_users(
-            ratings, model.table, ridge, model.user_prior_mean, extra
+            support, prepared.table, ridge, model.user_prior_mean, extra
         )
-        support = SupportStatistics(ratings, residuals, diagonals - ridge, item_variances)
-        return UserStates(states, noise / diagonals, support)
+        known = SupportStatistics(support, residuals, diagonals - ridge, item_variances)
+        return UserStates(states, noise / diagonals, known)
 
-    def covariance(self, ratings: ClientRatings, model: ServerModel) -> np.ndarray:
+    def covariance(self, ratings: ClientRatings, prepared: Prepared) -> np.ndarray:
         """Posterior covariance ``A^-1`` of one user, all of it.
 
         Parameters
         ----------
         ratings : ClientRatings
             Of one client.
-        model : ServerModel
+        prepared : Prepared
 
         Returns
         -------
         covariance : ndarray of shape (d, d), float64
         """
+        model = prepared.model
         ridge, _, extra = self._penalties(ratings, model)
-        return model.noise_variance * inverse_gram(ratings, model.design(), ridge + extra[0])
+        return model.noise_variance * inverse_gram(ratings, prepared.design, ridge + extra[0])
 
     def _penalties(
         self, ratings: ClientRatings, model: ServerModel

@@ -18,7 +18,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from .._compat import Interval
-from .._types import RoundContext, ServerModel
+from .._types import Aggregate, ServerContext, ServerModel
 
 _BY_ITEM = ("item_factors", "item_bias")
 _TRAINABLE = (*_BY_ITEM, "global_mean", "user_prior_mean")
@@ -54,20 +54,19 @@ class GradientOptimizer(BaseEstimator):
     def apply(
         self,
         model: ServerModel,
-        aggregate: dict[str, np.ndarray],
+        aggregate: Aggregate,
         state: dict[str, np.ndarray],
-        context: RoundContext,
+        context: ServerContext,
     ) -> tuple[ServerModel, dict[str, np.ndarray]]:
         """Take one step; none where no client had anything to say.
 
         Parameters
         ----------
         model : ServerModel
-        aggregate : dict of str to ndarray
-            Mean deltas of the arrays that clients trained, by name, and their
-            ``total_weight``.
+        aggregate : Aggregate
+            Mean deltas of the arrays that clients trained, by name.
         state : dict of str to ndarray
-        context : RoundContext
+        context : ServerContext
             Items that a cohort handed in does not contain rest, momentum or not.
 
         Returns
@@ -75,15 +74,16 @@ class GradientOptimizer(BaseEstimator):
         model : ServerModel
         state : dict of str to ndarray
         """
-        if aggregate["total_weight"] == 0:
+        if aggregate.client_weight == 0:
             return model, state
+        deltas = aggregate.rows | aggregate.statistics
         number = np.asarray(state["round"] + 1)
         values, moved = {}, {"round": number}
-        resting = _resting(aggregate) if context.streaming else None
-        for name in (name for name in _TRAINABLE if name in aggregate):
+        resting = _resting(aggregate.rows) if context.streaming else None
+        for name in (name for name in _TRAINABLE if name in deltas):
             value = np.asarray(getattr(model, name), dtype=np.float64)
             slots = {slot: state[f"{slot}_{name}"] for slot in self._slots()}
-            step, after = self._step(-aggregate[name], slots, int(number))
+            step, after = self._step(-deltas[name], slots, int(number))
             if resting is not None and name in _BY_ITEM:
                 step[resting] = 0
                 for slot, old in slots.items():
@@ -91,23 +91,6 @@ class GradientOptimizer(BaseEstimator):
             values[name] = value - step
             moved |= {f"{slot}_{name}": np.asarray(after[slot]) for slot in slots}
         return _with_values(model, values), state | moved
-
-    def finalize(
-        self, model: ServerModel, state: dict[str, np.ndarray]
-    ) -> tuple[ServerModel, dict[str, np.ndarray]]:
-        """Return the model as it is.
-
-        Parameters
-        ----------
-        model : ServerModel
-        state : dict of str to ndarray
-
-        Returns
-        -------
-        model : ServerModel
-        state : dict of str to ndarray
-        """
-        return model, state
 
 
 class SGD(GradientOptimizer):
@@ -197,12 +180,10 @@ def over_root(gradient: np.ndarray, root: np.ndarray) -> np.ndarray:
     return np.divide(gradient, root, out=np.zeros_like(root), where=root > 0)
 
 
-def _resting(aggregate: dict[str, np.ndarray]) -> np.ndarray:
+def _resting(rows: dict[str, np.ndarray]) -> np.ndarray:
     """Which items the cohort did not touch, shape (n_items,)."""
-    touched = (aggregate["item_factors"] != 0).any(axis=1)
-    if "item_bias" in aggregate:
-        touched |= aggregate["item_bias"] != 0
-    return ~touched
+    moved = [(row != 0).reshape(len(row), -1).any(axis=1) for row in rows.values()]
+    return ~np.any(moved, axis=0)
 
 
 def _with_values(model: ServerModel, values: dict[str, np.ndarray]) -> ServerModel:

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from .._compat import Interval
-from .._types import RoundContext, ServerModel
+from .._types import Aggregate, ServerContext, ServerModel, permuted, rotated
 
 _FLOOR = 1e-8  # relative; keeps constant ratings and single users finite
 
@@ -28,7 +28,8 @@ class NaturalGradient(BaseEstimator):
     and the same for the biases with ``q_i = n_i / sigma2 + lam_b``. With all clients
     ``rho`` is 1. With a sampled cohort the sums are scaled by the inverse of the rate,
     ``M``, ``sigma2``, the mean user bias and ``n_i`` are running averages, and the prior
-    pulls at an item as often as its raters take part.
+    pulls at an item as often as its raters take part. After each step the components are put
+    in the order of the variance that they explain.
 
     Parameters
     ----------
@@ -88,89 +89,49 @@ class NaturalGradient(BaseEstimator):
     def apply(
         self,
         model: ServerModel,
-        aggregate: dict[str, np.ndarray],
+        aggregate: Aggregate,
         state: dict[str, np.ndarray],
-        context: RoundContext,
+        context: ServerContext,
     ) -> tuple[ServerModel, dict[str, np.ndarray]]:
         """Take one step.
 
         Parameters
         ----------
         model : ServerModel
-        aggregate : dict of str to ndarray
+        aggregate : Aggregate
             Means over the clients of what `VariationalUpdate` sends.
         state : dict of str to ndarray
-        context : RoundContext
+        context : ServerContext
 
         Returns
         -------
         model : ServerModel
         state : dict of str to ndarray
         """
-        if not aggregate["weight"] > 0:  # nobody of the cohort had a rating to learn from
+        if not aggregate.statistics["rating_weight"] > 0:  # nobody had a rating to learn from
             return model, state
         step, memory = self._step_sizes(state, context)
         state = _running_averages(state, aggregate, memory, context)
-        scale = float(aggregate["total_weight"]) / context.rate
         noise = max(float(state["noise"]), _FLOOR * float(state["unit"]))
-        pull = _prior_pull(scale * aggregate["counts"], state["counts"], context) * step
-        dtype, factors = model.dtype, model.item_factors
-        gradient = (aggregate["item_factors"] * (step * scale / noise)).astype(dtype)
+        scale = aggregate.client_weight / context.rate
+        pull = _prior_pull(scale * aggregate.rows["counts"], state["counts"], context) * step
+        per_noise = step * scale / noise
+        gradient = (aggregate.rows["item_factors"] * per_noise).astype(model.dtype)
         spread, axes = _principal_axes(state["moment"], rotate=not context.streaming)
         if axes is not None:
-            axes = axes.astype(dtype)
-            factors, gradient = factors @ axes, gradient @ axes
+            axes = axes.astype(model.dtype)
+            model, gradient = rotated(model, axes), gradient @ axes
             state["moment"] = np.diag(spread)
         spread = np.maximum(spread, _FLOOR * state["unit"])
-        factors, variance = _posterior(
-            factors,
-            gradient,
-            np.outer(state["counts"].astype(dtype), (spread / noise).astype(dtype)),
-            1.0 / model.item_prior_variance,
-            pull[:, None].astype(dtype),
-        )
-        bias, bias_variance = _posterior(
-            model.item_bias.astype(np.float64),
-            aggregate.get("item_bias", np.zeros(model.n_items)) * (step * scale / noise),
-            state["counts"] / noise,
-            1.0 / model.item_bias_prior_variance,
-            pull,
-        )
-        if not model.fit_bias:
-            bias_variance = np.zeros_like(bias)
-        fitted = _with_items(model, state, factors, variance, bias, bias_variance)
-        return _with_users(fitted, state, spread, noise), state
+        model = _with_factors(model, gradient, pull, spread / noise, state)
+        if model.fit_bias:
+            sums = aggregate.rows["item_bias"] * per_noise
+            model = _with_biases(model, sums, pull, noise, state)
+        model = _with_users(model, state, spread, noise)
+        # Users that were not handed in keep the states that they have: no axis may move.
+        return (model, state) if context.streaming else _in_order(model, state)
 
-    def finalize(
-        self, model: ServerModel, state: dict[str, np.ndarray]
-    ) -> tuple[ServerModel, dict[str, np.ndarray]]:
-        """Order the components by the variance that they explain.
-
-        Parameters
-        ----------
-        model : ServerModel
-        state : dict of str to ndarray
-
-        Returns
-        -------
-        model : ServerModel
-        state : dict of str to ndarray
-        """
-        k = model.n_components
-        squares = np.square(model.item_factors.astype(np.float64))
-        explained = model.user_prior_variance[:k] * (state["counts"] @ squares)
-        order = np.argsort(-explained, kind="stable")
-        users = np.concatenate([order, np.arange(k, len(model.user_prior_mean))])
-        model = replace(
-            model,
-            item_factors=np.take(model.item_factors, order, axis=1),  # row by row in memory
-            item_variance=np.take(model.item_variance, order, axis=1),
-            user_prior_mean=model.user_prior_mean[users],
-            user_prior_variance=model.user_prior_variance[users],
-        )
-        return model, state | {"moment": state["moment"][np.ix_(order, order)]}
-
-    def _step_sizes(self, state: dict, context: RoundContext) -> tuple[float, float]:
+    def _step_sizes(self, state: dict, context: ServerContext) -> tuple[float, float]:
         """Step of the items and weight of the newest term of the running averages."""
         if context.rate >= 1:
             return 1.0, 1.0
@@ -180,16 +141,16 @@ class NaturalGradient(BaseEstimator):
 
 
 def _running_averages(
-    state: dict, aggregate: dict, memory: float, context: RoundContext
+    state: dict, aggregate: Aggregate, memory: float, context: ServerContext
 ) -> dict[str, np.ndarray]:
     """Mix this round's moments, noise and counts into those remembered."""
-    scale = aggregate["total_weight"] / context.rate
+    means = aggregate.statistics
     now = {
-        "counts": aggregate["counts"] * scale,
-        "moment": aggregate["second_moment"],
-        "bias_mean": aggregate.get("bias_mean", state["bias_mean"]),
-        "bias_square": aggregate.get("bias_square", state["bias_square"]),
-        "noise": aggregate["noise"] / aggregate["weight"],
+        "counts": aggregate.rows["counts"] * (aggregate.client_weight / context.rate),
+        "moment": means["second_moment"],
+        "bias_mean": means.get("bias_mean", state["bias_mean"]),
+        "bias_square": means.get("bias_square", state["bias_square"]),
+        "noise": means["noise"] / means["rating_weight"],
     }
     mixed = {name: (1 - memory) * state[name] + memory * now[name] for name in now}
     return state | mixed | {"participation": state["participation"] + context.rate}
@@ -208,7 +169,7 @@ def _principal_axes(moment: np.ndarray, *, rotate: bool) -> tuple[np.ndarray, np
     return spread, axes * np.where(axes[largest, np.arange(len(axes))] < 0, -1.0, 1.0)
 
 
-def _prior_pull(sums: np.ndarray, counts: np.ndarray, context: RoundContext) -> np.ndarray:
+def _prior_pull(sums: np.ndarray, counts: np.ndarray, context: ServerContext) -> np.ndarray:
     """Share of the prior that acts on each item in this round, shape (n_items,).
 
     Its mean over rounds is one. An item that the cohort does not contain rests; one that
@@ -231,23 +192,51 @@ def _posterior(values, gradient, precision, prior_precision, pull):
     return gradient, variance
 
 
-def _with_items(model, state, factors, variance, bias, bias_variance) -> ServerModel:
-    """Return the model with new items, and their priors from the items that were seen."""
-    seen, unit, dtype = state["counts"] > 0, float(state["unit"]), model.dtype
-    prior = prior_bias = 0.0
+def _with_factors(
+    model: ServerModel, gradient: np.ndarray, pull: np.ndarray, curvature: np.ndarray, state: dict
+) -> ServerModel:
+    """Return the model with new factors, and their prior from the items that were seen.
+
+    ``curvature`` is what one rating adds to the precision of each component, (k,).
+    """
+    dtype, counts = model.dtype, state["counts"]
+    factors, variance = _posterior(
+        model.item_factors,
+        gradient,
+        np.outer(counts.astype(dtype), curvature.astype(dtype)),
+        1.0 / model.item_prior_variance,
+        pull[:, None].astype(dtype),
+    )
+    prior = 0.0
     if factors.size:
         squares = np.einsum("ik,ik->i", factors, factors) + variance.sum(axis=1)
-        prior = np.mean(squares[seen], dtype=np.float64) / factors.shape[1]
-    if model.fit_bias:
-        prior_bias = np.mean(np.square(bias[seen]) + bias_variance[seen])
+        prior = np.mean(squares[counts > 0], dtype=np.float64) / factors.shape[1]
     return replace(
         model,
         item_factors=factors,
         item_variance=variance,
-        item_bias=bias.astype(dtype),
-        item_bias_variance=bias_variance.astype(dtype),
         item_prior_variance=max(float(prior), _FLOOR),
-        item_bias_prior_variance=max(float(prior_bias), _FLOOR * unit),
+    )
+
+
+def _with_biases(
+    model: ServerModel, gradient: np.ndarray, pull: np.ndarray, noise: float, state: dict
+) -> ServerModel:
+    """Return the model with new item biases, and their prior from the items that were seen."""
+    seen = state["counts"] > 0
+    bias, variance = _posterior(
+        model.item_bias.astype(np.float64),
+        gradient,
+        state["counts"] / noise,
+        1.0 / model.item_bias_prior_variance,
+        pull,
+    )
+    prior = np.mean(np.square(bias[seen]) + variance[seen])
+    return replace(
+        model,
+        item_bias=bias.astype(model.dtype),
+        item_bias_variance=variance.astype(model.dtype),
+        item_bias_prior_variance=max(float(prior), _FLOOR * float(state["unit"])),
     )
 
 
@@ -264,3 +253,17 @@ def _with_users(model: ServerModel, state: dict, spread: np.ndarray, noise: floa
         user_prior_mean=mean.astype(model.dtype),
         user_prior_variance=variance.astype(model.dtype),
     )
+
+
+def _in_order(model: ServerModel, state: dict) -> tuple[ServerModel, dict[str, np.ndarray]]:
+    """Order the components by the variance of the ratings that they explain.
+
+    By that of the users alone the order would be another: it says nothing of the items.
+    """
+    k = model.n_components
+    squares = np.square(model.item_factors.astype(np.float64))
+    explained = model.user_prior_variance[:k] * (state["counts"] @ squares)
+    order = np.argsort(-explained, kind="stable")
+    if (order == np.arange(k)).all():
+        return model, state
+    return permuted(model, order), state | {"moment": state["moment"][np.ix_(order, order)]}
