@@ -22,6 +22,7 @@ NAMES = (
     "imports",
     "cost",
     "limits",
+    "against",
     "compiled",
     "peers",
     "paper_round",
@@ -40,6 +41,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--movielens", metavar="VARIANT", help="MovieLens ratings instead of make_ratings"
     )
+    parser.add_argument("--checkout", type=Path, help="folder of another version")
     parser.add_argument("--large", action="store_true", help="with the sizes that take minutes")
     parser.add_argument("--markdown", type=Path, help="also write the tables to this file")
     parser.add_argument(

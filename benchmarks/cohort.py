@@ -11,11 +11,11 @@ import time
 from collections.abc import Iterator
 
 import numpy as np
-from sklearn_fedrecon._training._simulation import Schedule, simulate
 
 from sklearn_fedrecon._distribution import ChunkMap
-from sklearn_fedrecon._fitted import History
-from sklearn_fedrecon._types import ClientRatings
+from sklearn_fedrecon._training._history import History
+from sklearn_fedrecon._training._loop import Schedule, simulate
+from sklearn_fedrecon._types import ClientRatings, LoopState
 from sklearn_fedrecon.datasets import make_ratings
 from sklearn_fedrecon.sampling import FixedSampling
 
@@ -66,10 +66,11 @@ def rounds_of(ratings: ClientRatings, size: int, n_components: int, n_rounds: in
     """Ratings of a cohort, and milliseconds of a round: CPU, wall, and the slowest's CPU."""
     start = Round(ratings, n_components)
     schedule = Schedule(FixedSampling(size), n_rounds + WARM_UP, seed=0, tol=None)
+    loop = LoopState(start.state)
     history, cpu, wall = History(), [time.process_time()], [time.perf_counter()]
     with one_thread(), ChunkMap(1) as mapper:
         sums = mapper.summed(start.parts.aggregator.combine)
-        for _, report in simulate(ratings, start.state, start.parts, schedule, sums):
+        for _, report in simulate(ratings, loop, start.parts, schedule, sums):
             history.add(report)
             cpu.append(time.process_time())
             wall.append(time.perf_counter())

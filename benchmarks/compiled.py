@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from sklearn_fedrecon._distribution import ChunkMap
+from sklearn_fedrecon._types import Prepared
 
 from ._data import encoded, table
 from ._machine import version
@@ -54,16 +55,16 @@ class Compiled:
 
     def __init__(self, kernel, ours: Round):
         model, ratings = ours.state.model, ours.ratings
-        noise = model.dtype.type(model.noise_variance)
+        prepared, noise = Prepared.of(model), model.dtype.type(model.noise_variance)
         ridge = noise / model.user_prior_variance
         self._kernel, self._shape = kernel, (ratings.n_items, len(ridge))
         self.states = np.empty((ratings.n_clients, len(ridge)), dtype=model.dtype)
         self._arguments = (
             ratings.indptr,
             ratings.items,
-            np.ascontiguousarray(model.design()),
+            np.ascontiguousarray(prepared.design),
             model.item_variance,
-            model.residuals(ratings),
+            prepared.residuals(ratings),
             ridge,
             ridge * model.user_prior_mean,
             noise,

@@ -19,7 +19,7 @@ from sklearn_fedrecon._kernels._blocks import client_groups
 from sklearn_fedrecon._kernels._padding import PaddedGroup
 from sklearn_fedrecon._kernels._solving import dual_systems, gram_matrices, solve_by_ratings
 from sklearn_fedrecon._kernels._systems import solve_systems
-from sklearn_fedrecon._types import ClientRatings, items_by_clients
+from sklearn_fedrecon._types import ClientRatings, Prepared, items_by_clients
 
 from ._data import encoded, table
 from ._measure import alternate, one_thread
@@ -68,7 +68,7 @@ def parts(ratings: ClientRatings, k: int, speed: float, repeats: int) -> list[fl
     """Nanoseconds a rating of each part."""
     whole = Round(ratings, k)
     chunks = list(ratings.spans(cut_chunks(ratings.indptr, ratings.n_items)))
-    table = whole.model.table
+    table = Prepared.of(whole.model).table
     groups = [
         (group, solve is solve_by_ratings)
         for chunk in chunks

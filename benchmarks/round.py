@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from sklearn_fedrecon._training._simulation import timed_round
 
 from sklearn_fedrecon import FederatedReconstructionMF
 from sklearn_fedrecon._distribution import ChunkMap
-from sklearn_fedrecon._round import ServerState
+from sklearn_fedrecon._training._loop import timed_round
 from sklearn_fedrecon._training._parts import build_parts
-from sklearn_fedrecon._types import ClientRatings, RoundContext
+from sklearn_fedrecon._types import ClientRatings, Prepared, ServerContext, ServerState
 
 from ._data import encoded, table
 from ._measure import alternate, one_thread
@@ -49,7 +48,7 @@ class Round:
         self.state = ServerState(
             self.model, aggregator, self.parts.server_optimizer.init(self.model)
         )
-        self.context = RoundContext(0, ratings.n_clients, 1.0, 0)
+        self.context = ServerContext(0, 1.0, ratings.n_clients, 0)
 
     def run(self, mapper: ChunkMap) -> ServerState:
         """The round; what comes after it is not kept."""
@@ -69,7 +68,7 @@ class Round:
             self.ratings,
             model.item_factors,
             model.item_variance,
-            model.residuals(self.ratings),
+            Prepared.of(model).residuals(self.ratings),
             noise,
             np.float32(noise / model.user_prior_variance[0]),
             zero_row=zero_row,

@@ -14,7 +14,7 @@ from sklearn_fedrecon import FederatedReconstructionMF
 from sklearn_fedrecon._compat import single_threaded_blas
 from sklearn_fedrecon._encoding import encode_ratings
 from sklearn_fedrecon._training._parts import build_parts
-from sklearn_fedrecon._types import RoundContext
+from sklearn_fedrecon._types import DeviceContext
 from sklearn_fedrecon.datasets import make_ratings
 
 from ._data import ITEMS_1M, USERS_1M, table
@@ -52,10 +52,11 @@ def one_user(model: FederatedReconstructionMF, k: int, repeats: int) -> list[lis
     rated = encode_ratings(
         np.zeros_like(indices), indices, ratings, None, n_items=len(model.items_), n_users=1
     )
-    reconstruction, context = build_parts(model).reconstruction, RoundContext(0, 1, 1.0, 0)
-    server = model._state.model
+    reconstruction = build_parts(model).reconstruction
+    context = DeviceContext(0, 0, serving=True)
+    prepared = reconstruction.prepare(model._fitted.model)
     candidates = {
-        "kernel": lambda: reconstruction.reconstruct(rated, server, context),
+        "kernel": lambda: reconstruction.reconstruct(rated, prepared, context),
         "reconstruct_user": lambda: model.reconstruct_user(items, ratings),
     }
     with one_thread(), single_threaded_blas():

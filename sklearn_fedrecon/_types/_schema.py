@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -72,14 +73,15 @@ def number(*, kinds: str = "f", default: Any = ..., **spec) -> Any:
     return field(metadata={"spec": Spec(kinds=kinds, **spec)}, **default)
 
 
-def schema(model: Any) -> dict[str, Spec]:
-    """What each field of a model, or of its class, is."""
-    return {entry.name: entry.metadata["spec"] for entry in fields(model)}
+@cache
+def schema(kind: type) -> dict[str, Spec]:
+    """What each field of a class of models is."""
+    return {entry.name: entry.metadata["spec"] for entry in fields(kind)}
 
 
 def _present(model: Any) -> Iterator[tuple[str, Spec, Any]]:
     """The fields that are not None, with their values."""
-    for name, spec in schema(model).items():
+    for name, spec in schema(type(model)).items():
         value = getattr(model, name)
         if value is not None:
             yield name, spec, value
@@ -92,7 +94,7 @@ def fitted_attributes(model: Any) -> dict[str, Any]:
     """Fitted attributes that show a model, None where it has no such array."""
     return {
         spec.attribute: getattr(model, name)
-        for name, spec in schema(model).items()
+        for name, spec in schema(type(model)).items()
         if spec.attribute is not None
     }
 

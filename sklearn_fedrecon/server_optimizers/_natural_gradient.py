@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -123,11 +124,11 @@ class NaturalGradient(BaseEstimator):
             model, gradient = rotated(model, axes), gradient @ axes
             state["moment"] = np.diag(spread)
         spread = np.maximum(spread, _FLOOR * state["unit"])
-        model = _with_factors(model, gradient, pull, spread / noise, state)
+        fields = _new_factors(model, gradient, pull, spread / noise, state)
         if model.fit_bias:
             sums = aggregate.rows["item_bias"] * per_noise
-            model = _with_biases(model, sums, pull, noise, state)
-        model = _with_users(model, state, spread, noise)
+            fields |= _new_biases(model, sums, pull, noise, state)
+        model = replace(model, **fields, **_new_users(model, state, spread, noise))
         # Users that were not handed in keep the states that they have: no axis may move.
         return (model, state) if context.streaming else _in_order(model, state)
 
@@ -157,16 +158,19 @@ def _running_averages(
 
 
 def _principal_axes(moment: np.ndarray, *, rotate: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """Variances of the users along the axes, largest first, and the axes (k, k).
+    """Variances of the users along the axes, and the axes (k, k).
 
-    Without rotation the present axes are kept, and None is returned for them.
+    Each stands where the old axis stood that it is nearest to: these were in order, so there is
+    seldom a component to be moved after the step. Without rotation the present axes are kept,
+    and None is returned for them.
     """
     if not rotate or len(moment) == 0:
         return np.diag(moment).copy(), None
     spread, axes = np.linalg.eigh(moment)
-    spread, axes = spread[::-1], axes[:, ::-1]
-    largest = np.abs(axes).argmax(axis=0)
-    return spread, axes * np.where(axes[largest, np.arange(len(axes))] < 0, -1.0, 1.0)
+    nearest = np.abs(axes).argmax(axis=0)
+    signs = np.where(axes[nearest, np.arange(len(axes))] < 0, -1.0, 1.0)
+    order = np.argsort(nearest, kind="stable")
+    return spread[order], (axes * signs)[:, order]
 
 
 def _prior_pull(sums: np.ndarray, counts: np.ndarray, context: ServerContext) -> np.ndarray:
@@ -192,10 +196,10 @@ def _posterior(values, gradient, precision, prior_precision, pull):
     return gradient, variance
 
 
-def _with_factors(
+def _new_factors(
     model: ServerModel, gradient: np.ndarray, pull: np.ndarray, curvature: np.ndarray, state: dict
-) -> ServerModel:
-    """Return the model with new factors, and their prior from the items that were seen.
+) -> dict[str, Any]:
+    """Fields of the model: new factors, and their prior from the items that were seen.
 
     ``curvature`` is what one rating adds to the precision of each component, (k,).
     """
@@ -211,18 +215,17 @@ def _with_factors(
     if factors.size:
         squares = np.einsum("ik,ik->i", factors, factors) + variance.sum(axis=1)
         prior = np.mean(squares[counts > 0], dtype=np.float64) / factors.shape[1]
-    return replace(
-        model,
-        item_factors=factors,
-        item_variance=variance,
-        item_prior_variance=max(float(prior), _FLOOR),
-    )
+    return {
+        "item_factors": factors,
+        "item_variance": variance,
+        "item_prior_variance": max(float(prior), _FLOOR),
+    }
 
 
-def _with_biases(
+def _new_biases(
     model: ServerModel, gradient: np.ndarray, pull: np.ndarray, noise: float, state: dict
-) -> ServerModel:
-    """Return the model with new item biases, and their prior from the items that were seen."""
+) -> dict[str, Any]:
+    """Fields of the model: new item biases, and their prior from the items that were seen."""
     seen = state["counts"] > 0
     bias, variance = _posterior(
         model.item_bias.astype(np.float64),
@@ -232,27 +235,27 @@ def _with_biases(
         pull,
     )
     prior = np.mean(np.square(bias[seen]) + variance[seen])
-    return replace(
-        model,
-        item_bias=bias.astype(model.dtype),
-        item_bias_variance=variance.astype(model.dtype),
-        item_bias_prior_variance=max(float(prior), _FLOOR * float(state["unit"])),
-    )
+    return {
+        "item_bias": bias.astype(model.dtype),
+        "item_bias_variance": variance.astype(model.dtype),
+        "item_bias_prior_variance": max(float(prior), _FLOOR * float(state["unit"])),
+    }
 
 
-def _with_users(model: ServerModel, state: dict, spread: np.ndarray, noise: float) -> ServerModel:
-    """Return the model with the noise and the users' prior of ``state``."""
+def _new_users(
+    model: ServerModel, state: dict, spread: np.ndarray, noise: float
+) -> dict[str, Any]:
+    """Fields of the model: the noise and the users' prior of ``state``."""
     mean, variance = np.zeros(len(spread)), spread
     if model.fit_bias:
         centre, floor = float(state["bias_mean"]), _FLOOR * float(state["unit"])
         mean = np.append(mean, centre)
         variance = np.append(spread, max(float(state["bias_square"]) - centre**2, floor))
-    return replace(
-        model,
-        noise_variance=noise,
-        user_prior_mean=mean.astype(model.dtype),
-        user_prior_variance=variance.astype(model.dtype),
-    )
+    return {
+        "noise_variance": noise,
+        "user_prior_mean": mean.astype(model.dtype),
+        "user_prior_variance": variance.astype(model.dtype),
+    }
 
 
 def _in_order(model: ServerModel, state: dict) -> tuple[ServerModel, dict[str, np.ndarray]]:
@@ -260,9 +263,8 @@ def _in_order(model: ServerModel, state: dict) -> tuple[ServerModel, dict[str, n
 
     By that of the users alone the order would be another: it says nothing of the items.
     """
-    k = model.n_components
-    squares = np.square(model.item_factors.astype(np.float64))
-    explained = model.user_prior_variance[:k] * (state["counts"] @ squares)
+    k, counts = model.n_components, state["counts"].astype(model.dtype)
+    explained = model.user_prior_variance[:k] * (counts @ np.square(model.item_factors))
     order = np.argsort(-explained, kind="stable")
     if (order == np.arange(k)).all():
         return model, state
