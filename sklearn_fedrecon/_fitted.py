@@ -16,6 +16,7 @@ from ._types import (
     DeviceContext,
     LoopState,
     ServerModel,
+    ServerState,
     UserStates,
     fitted_attributes,
     starts_and_end,
@@ -158,6 +159,45 @@ class Fitted:
             "n_iter_": len(self.history["round"]),
             "_fitted": self,
         }
+
+
+def fitted_from(
+    state: ServerState,
+    items: np.ndarray,
+    parts: RoundParts,
+    history: dict[str, np.ndarray],
+    seed: int = 0,
+) -> Fitted:
+    """The record of a server that was trained by whatever transport; it knows no user.
+
+    Parameters
+    ----------
+    state : ServerState
+    items : ndarray of shape (n_items,)
+        Ids of the catalogue.
+    parts : RoundParts
+    history : dict of str to ndarray of shape (n_rounds,)
+        With a column ``round`` at least.
+    seed : int, default=0
+        Of the random streams of the devices, if their parts have any.
+
+    Returns
+    -------
+    fitted : Fitted
+
+    Raises
+    ------
+    ValueError
+        If there are not as many items as the model has.
+    """
+    index = IdIndex(items, "item")
+    if len(index) != state.model.n_items:
+        raise ValueError(
+            f"items names {len(index)} items, and the model has {state.model.n_items}: expected "
+            "the catalogue that it was trained with, in that order."
+        )
+    loop = LoopState(state, round=len(history["round"]))
+    return Fitted(loop, index, Devices.nobody(state.model), parts, seed, history)
 
 
 def rebuild_users(question: Question, ratings: ClientRatings, map_chunks: Callable) -> UserStates:

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import os
-import warnings
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from tempfile import NamedTemporaryFile
 
 import numpy as np
 
+from .._compat import warn_caller
 from ._text import read_columns, records_of
 
 _CACHE_VERSION = 1
@@ -209,11 +209,11 @@ def load_contents(path, cache_path, archive, checksum):
     if contents is not None:
         return contents
     if checksum != archive.checksum:
-        warnings.warn(
+        warn_caller(
             f"{path} is not the version known to this package, whose {archive.algorithm.upper()} "
             f"checksum is {archive.checksum}, but has {checksum}. Its publisher replaces it now "
             "and then: figures may differ from those published elsewhere.",
-            stacklevel=3,
+            UserWarning,
         )
     contents = read_archive(path, archive)
     # The copy only saves time: a data home that is full or read-only still serves its zip file.

@@ -1,7 +1,6 @@
 """MovieLens ratings, downloaded once and kept."""
 
 import hashlib
-import warnings
 import zipfile
 import zlib
 from http.client import HTTPException
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import fetch_file, get_data_home
 
+from .._compat import warn_caller
 from ._archives import ARCHIVES, load_contents, read_catalogue, to_text
 from ._base import ratings_bunch
 
@@ -176,7 +176,7 @@ def _provide(path, url, archive, download_if_missing, n_retries, delay):
                 f"{path} {fault}. With download_if_missing=False it is not replaced: remove it, "
                 f"or put {url} in its place."
             )
-        warnings.warn(f"{path} {fault}: downloading it again.", stacklevel=3)
+        warn_caller(f"{path} {fault}: downloading it again.", UserWarning)
         path.unlink()
     elif not download_if_missing:
         raise OSError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from inspect import signature
 
 import numpy as np
@@ -11,6 +10,7 @@ from sklearn.metrics import check_scoring, get_scorer
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.metadata_routing import UNUSED
 
+from .._compat import warn_caller
 from ._columns import distinct_ids, take_rows
 from ._pairs import RatedPairs, check_seed, check_support_size
 from ._reveal import last_step, reveal
@@ -21,8 +21,7 @@ class KnownUsersWarning(UserWarning):
 
     Examples
     --------
-    >>> import warnings
-    >>> from sklearn_fedrecon.model_selection import KnownUsersWarning
+    >>>     >>> from sklearn_fedrecon.model_selection import KnownUsersWarning
     >>> warnings.simplefilter("error", KnownUsersWarning)  # stop instead of warning
     >>> warnings.simplefilter("default", KnownUsersWarning)
     """
@@ -227,10 +226,9 @@ def warn_if_known(model, user_ids: np.ndarray) -> None:
     trained, here = set(model.users_.tolist()), set(user_ids.tolist())
     known = trained & here
     if known and here != trained:
-        warnings.warn(
+        warn_caller(
             f"{len(known)} of the {len(here)} users to score were in training. The items "
             "learned from their ratings, so that the score is not one of unseen users: "
             "split by users (cv=UserKFold()) and keep support ratings out of training.",
             KnownUsersWarning,
-            stacklevel=3,
         )

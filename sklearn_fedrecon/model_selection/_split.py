@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from numbers import Integral
 
@@ -10,6 +9,7 @@ import numpy as np
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
+from .._compat import warn_caller
 from ._columns import distinct_ids
 
 
@@ -92,10 +92,9 @@ class UserKFold(BaseCrossValidator):
             If there are fewer users than folds, or the column of users is not there.
         """
         if groups is not None:
-            warnings.warn(
+            warn_caller(
                 f"groups is ignored by UserKFold, which reads user_column={self.user_column!r}.",
                 UserWarning,
-                stacklevel=2,
             )
         yield from super().split(X, y)
 
