@@ -427,20 +427,22 @@ def check_parts(parts: dict[str, Any]) -> None:
     """
     for station, part in parts.items():
         check_methods(station, part)
-    for taker, lacking, giver in _disagreements(parts):
+    for taker, lacking, givers in _disagreements(parts):
+        who = " and ".join(map(repr, givers)) or "nothing before it"
+        does = "do" if len(givers) > 1 else "does"
         raise ValueError(
-            f"{type(taker).__name__} needs {' and '.join(sorted(lacking))}, which "
-            f"{giver!r} does not give: choose a partner that does, or 'auto'."
+            f"{type(taker).__name__} needs {' and '.join(sorted(lacking))}, which {who} {does} "
+            "not give: choose a partner that does, or 'auto'."
         )
 
 
-def _disagreements(parts: dict[str, Any]) -> Iterator[tuple[Any, set[str], Any]]:
-    """Parts that lack something, what, and who should have given it."""
+def _disagreements(parts: dict[str, Any]) -> Iterator[tuple[Any, set[str], list[Any]]]:
+    """Parts that lack something, what, and who could have given it."""
     passes = getattr(parts["aggregator"], "passes", None)
     for station, givers in _GIVERS.items():
         needed = set(getattr(parts[station], "needs", ()))
         given = {name for giver in givers for name in getattr(parts[giver], "gives", ())}
-        if givers and needed - given:
-            yield parts[station], needed - given, parts[givers[0]]
+        if needed - given:
+            yield parts[station], needed - given, [parts[giver] for giver in givers]
         if station == "server_optimizer" and passes is not None and needed - set(passes):
-            yield parts[station], needed - set(passes), parts["aggregator"]
+            yield parts[station], needed - set(passes), [parts["aggregator"]]

@@ -28,6 +28,8 @@ class FixedSampling(BaseEstimator):
     0.25
     """
 
+    gives: tuple[str, ...] = ("cohorts of one size",)
+
     def __init__(self, clients_per_round=None, dropout: float = 0.0):
         self.clients_per_round = clients_per_round
         self.dropout = dropout
@@ -142,6 +144,8 @@ class PoissonSampling(FixedSampling):
     >>> PoissonSampling(clients_per_round=0.1).rate(400)
     0.1
     """
+
+    gives = ("independent clients",)
 
     def sampled_share(self, n_clients: int) -> float:
         """Return the probability of being sampled.
