@@ -230,7 +230,7 @@ class Wants:
 def test_what_any_station_needs_has_to_be_given(station):
     parts = all_parts()
     parts[station] = Wants(parts[station])
-    with pytest.raises(ValueError, match="Wants needs the moon, which .* do(es)? not give"):
+    with pytest.raises(ValueError, match=r"Wants needs the moon, which .* do(es)? not give"):
         check_parts(parts)
 
 
@@ -242,9 +242,7 @@ def test_an_aggregator_may_want_cohorts_of_a_kind_and_let_through_not_everything
         passes = ("item deltas",)
 
     parts = all_parts() | {"aggregator": Poisson()}
-    with pytest.raises(
-        ValueError, match=r"Poisson needs .*, which Var.* and FixedSampling\(\) do not"
-    ):
+    with pytest.raises(ValueError, match=r"Poisson needs .* FixedSampling\(\) do not"):
         check_parts(parts)
     check_parts(parts | {"sampling": PoissonSampling(0.1)})
     with pytest.raises(ValueError, match=r"NaturalGradient needs sufficient st.*Deltas\(\) does"):
