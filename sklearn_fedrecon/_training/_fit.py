@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from numbers import Integral
 from typing import Any
 
@@ -127,15 +128,16 @@ def _trained(
     halves = (held_out.support, held_out.query) if held_out else ()
     loop, costs = _started(run, placed, fingerprint(train, *halves))
     last = loop.round + schedule.max_rounds
+    finished = partial(_finished, run, served, costs)
     rounds = simulate(
         placed, loop, run.parts, schedule, run.summed, held_out, callbacks.round_begin
     )
     for loop, report in rounds:
         _record(run, report, last)
-        if callbacks.round_end(lambda: face.attributes(_finished(run, loop, served, costs))):  # noqa: B023
+        if callbacks.round_end(lambda loop=loop: face.attributes(finished(loop))):
             break
     _warn_if_idle(run.history)
-    return _finished(run, loop, served, costs)
+    return finished(loop)
 
 
 def partial_fit(
@@ -185,7 +187,7 @@ def _one_round(run: Run, population: int) -> Fitted:
         last=True,
     )
     _record(run, report, report.round + 1)
-    return _finished(run, LoopState(loop.server, loop.round), cohort, costs)
+    return _finished(run, cohort, costs, LoopState(loop.server, loop.round))
 
 
 def _schedule(settings: Any, sampler: Sampler, n_clients: int, seed: int) -> Schedule:
@@ -232,24 +234,15 @@ def _record(run: Run, report: RoundReport, last: int) -> None:
         print(History.line(report, last), flush=True)  # a notebook or a pipe shows it now
 
 
-def _finished(run: Run, loop: LoopState, served: ClientRatings, costs: dict) -> Fitted:
+def _finished(run: Run, served: ClientRatings, costs: dict, loop: LoopState) -> Fitted:
     """What a fit leaves behind that ends here: every user of X is rebuilt.
 
     ``served`` are the ratings of the data, their clients maybe in another order. Other users of
     a streaming run keep the states that they have.
     """
-    data = run.data
-    empty = Devices.nobody(loop.kept.model)
-    fitted = Fitted(
-        replace(loop, data=loop.data),
-        data.items,
-        empty,
-        run.parts,
-        run.seed,
-        run.history.columns(),
-        costs,
-        data.target_dtype,
-    )
+    data, nobody = run.data, Devices.nobody(loop.kept.model)
+    history, seed = run.history.columns(), run.seed
+    fitted = Fitted(loop, data.items, nobody, run.parts, seed, history, costs, data.target_dtype)
     users = rebuild_users(fitted.question, run.mapper.place(served), run.mapper)
     if served is not data.ratings:
         users = users.take(np.argsort(served.clients))
