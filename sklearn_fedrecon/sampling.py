@@ -30,7 +30,7 @@ class FixedSampling(BaseEstimator):
 
     gives: tuple[str, ...] = ("cohorts of one size",)
 
-    def __init__(self, clients_per_round=None, dropout: float = 0.0):
+    def __init__(self, clients_per_round: float | None = None, dropout: float = 0.0):
         self.clients_per_round = clients_per_round
         self.dropout = dropout
 

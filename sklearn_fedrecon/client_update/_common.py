@@ -47,7 +47,7 @@ class Measurements:
 
     def __init__(self, ratings: ClientRatings, global_mean: float):
         names = ("squared_error", "examples", "loss", "batches")
-        self.sums = {name: np.zeros(ratings.n_clients) for name in names}
+        self.sums: dict[str, np.ndarray] = {n: np.zeros(ratings.n_clients) for n in names}
         weights, owners = ratings.rating_weights(), ratings.owners()
         squares = ratings.values.astype(np.float64) ** 2
         errors = np.minimum(squares, (ratings.values - global_mean) ** 2)

@@ -37,7 +37,8 @@ class Writer:
 
     def __init__(self, folder: Path, user_column, item_column, items, dtype: np.dtype):
         self._folder, self._columns, self._dtype = folder, (user_column, item_column), dtype
-        self._users = self._items = None
+        self._users: IdIndex | None = None
+        self._items: IdIndex | None = None
         self._fixed = items is not None
         if self._fixed:
             self._items = IdIndex.fit(check_ids(items, "items"), "item")

@@ -174,7 +174,7 @@ def make_ratings(
         check_scalar(value, name, numbers.Integral, min_val=1)
     _check_real(noise_std, "noise_std", smallest=0)
     _check_real(activity_std, "activity_std", smallest=0, largest=10)
-    scale = _check_scale(rating_scale) if rounded else None
+    low, high = _check_scale(rating_scale) if rounded else (-np.inf, np.inf)
     variances = _component_variances(spectrum, n_components, component_variance)
     limits = activity_limits(
         n_users, n_items, n_ratings, min_ratings_per_user, max_ratings_per_user
@@ -197,7 +197,7 @@ def make_ratings(
     return ratings_bunch(
         users,
         items,
-        np.clip(np.rint(target), *scale) if rounded else target,
+        np.clip(np.rint(target), low, high) if rounded else target,
         return_X_y=return_X_y,
         as_frame=as_frame,
         expected_ratings=expected,

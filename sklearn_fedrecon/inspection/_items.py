@@ -167,7 +167,8 @@ class ItemMapDisplay(AxesMixin):
         self.figure_.draw_without_rendering()  # sizes are known after the layout only
         middle = sum(self.ax_.get_xlim()) / 2
         farthest = np.argsort(-np.linalg.norm(self.positions, axis=1), kind="stable")[:n_labels]
-        self.texts_, taken = [], []
+        self.texts_: list[Any] = []
+        taken: list[Any] = []
         for place in farthest:
             right = self.positions[place, 0] > middle
             side = {"ha": "right", "xytext": (-3, 2)} if right else {"xytext": (3, 2)}

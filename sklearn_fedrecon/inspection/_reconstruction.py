@@ -178,7 +178,7 @@ class ReconstructionCurveDisplay(AxesMixin):
         return self
 
 
-def _steps(n_revealed, counts: np.ndarray) -> np.ndarray:
+def _steps(n_revealed: Any, counts: np.ndarray) -> np.ndarray:
     """Numbers of ratings to reveal, in ascending order, given those that users have."""
     if isinstance(n_revealed, str) and n_revealed == "auto":
         return np.array([step for step in _STEPS if step == 0 or np.median(counts) > step])

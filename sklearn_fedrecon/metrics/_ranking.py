@@ -183,12 +183,12 @@ def _ndcg(scores: np.ndarray, gains: np.ndarray, k: int) -> float:
     by_rank = np.repeat(np.bincount(group, weights=gains) / sizes, sizes)[:k]
     ideal = np.sort(gains)[::-1][:k]
     discounts = 1 / np.log2(np.arange(2, len(ideal) + 2))
-    return (by_rank @ discounts) / (ideal @ discounts)
+    return float((by_rank @ discounts) / (ideal @ discounts))
 
 
 def _recall(scores: np.ndarray, gains: np.ndarray, k: int) -> float:
     """Expected recall of one client."""
-    return _inclusion(scores, k)[gains > 0].sum() / np.count_nonzero(gains)
+    return float(_inclusion(scores, k)[gains > 0].sum() / np.count_nonzero(gains))
 
 
 def _hit(scores: np.ndarray, gains: np.ndarray, k: int) -> float:

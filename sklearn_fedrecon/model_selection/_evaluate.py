@@ -133,7 +133,9 @@ def evaluate(
     return {column: [row[column] for row in rows] for column in rows[0]}
 
 
-def _check_arguments(estimator, test_size, support_size, random_state) -> None:
+def _check_arguments(
+    estimator: Any, test_size: float, support_size: float, random_state: Any
+) -> None:
     """Refuse what no protocol can work with."""
     if not can_reconstruct(estimator):
         raise TypeError(

@@ -68,7 +68,7 @@ class RatedPairs:
         ranks[np.lexsort((keys, owner))] = np.arange(len(pairs)) - begins[owner]
         return ranks[pair], counts[self.users]
 
-    def support(self, size, seed: int) -> np.ndarray:
+    def support(self, size: float, seed: int) -> np.ndarray:
         """Mark the rows to reveal: a number or a share of every user's items.
 
         Parameters
@@ -82,7 +82,8 @@ class RatedPairs:
         ndarray of shape (n_ratings,), bool
         """
         ranks, counts = self.random_ranks(seed)
-        wanted = size if isinstance(size, Integral) else share(size, counts)
+        whole = isinstance(size, Integral)
+        wanted = np.full_like(counts, size) if whole else share(size, counts)
         return ranks < np.minimum(wanted, counts - 1)
 
 
@@ -91,7 +92,7 @@ def share(fraction: float, counts: np.ndarray) -> np.ndarray:
     return np.floor(np.round(fraction * counts, 6)).astype(np.int64)
 
 
-def check_support_size(support_size) -> None:
+def check_support_size(support_size: float) -> None:
     """Refuse what is neither a share in (0, 1) nor a number of items."""
     if isinstance(support_size, Integral) and not isinstance(support_size, bool):
         valid = support_size >= 0

@@ -152,7 +152,8 @@ def _fitted_arrays(
     ids = {"items": fitted.items.ids}
     if estimator.items is not None:
         ids["parameter.items"] = check_ids(estimator.items, "items")
-    arrays, id_kinds = {}, {}
+    arrays: dict[str, np.ndarray] = {}
+    id_kinds: dict[str, str] = {}
     if users:
         ids["users"] = fitted.devices.users.ids
         arrays |= _device_arrays(fitted.devices)

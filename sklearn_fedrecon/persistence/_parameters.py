@@ -97,6 +97,8 @@ def _class_of(path: str) -> type | None:
     """The part at a path, and nothing else that could be named."""
     module_name, _, name = path.partition(".")
     module = MODULES.get(module_name)
+    if module is None:
+        return None
     kind = getattr(module, name, None)
     if name.startswith("_") or not isinstance(kind, type) or not issubclass(kind, BaseEstimator):
         return None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -189,7 +190,7 @@ def _resting(rows: dict[str, np.ndarray]) -> np.ndarray:
 def _with_values(model: ServerModel, values: dict[str, np.ndarray]) -> ServerModel:
     """Return the model with new arrays, in its own type."""
     with np.errstate(over="ignore"):
-        fields = {name: value.astype(model.dtype) for name, value in values.items()}
+        fields: dict[str, Any] = {n: value.astype(model.dtype) for n, value in values.items()}
     if "global_mean" in values:
         fields["global_mean"] = float(values["global_mean"])
     return replace(model, **fields)
