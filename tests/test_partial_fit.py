@@ -124,6 +124,7 @@ def test_a_new_item_starts_from_its_prior(table):
     np.testing.assert_allclose(model.item_factors_[-1], 0, atol=1e-8)
     np.testing.assert_allclose(model.item_bias_[-1], 0, atol=1e-8)
     np.testing.assert_allclose(model.item_variance_[-1], prior, rtol=1e-6)
+    assert len(set(prior.tolist())) == 4  # a prior for each component
 
 
 @pytest.mark.parametrize("reconstruction", ["variational", "sgd"])
@@ -141,7 +142,7 @@ def test_items_join_a_state_at_its_end(table, reconstruction):
     assert not joined.model.item_bias[60:].any()
     if reconstruction == "variational":  # the posterior without ratings is the prior
         assert not joined.model.item_factors[60:].any()
-        assert (joined.model.item_variance[60:] == np.float32(old.model.item_prior_variance)).all()
+        assert (joined.model.item_variance[60:] == old.model.item_prior_variance).all()
         prior = np.float32(old.model.item_bias_prior_variance)
         assert (joined.model.item_bias_variance[60:] == prior).all()
     else:  # from zero, no gradient would ever move them

@@ -75,7 +75,7 @@ def test_variance_of_a_new_rating(table, fit_bias):
         u, s = np.zeros(3), model.user_prior_variance_
         if user == 4:
             u, s = model.user_factors_[4], model.user_variance_[4]
-        v, kappa = np.zeros(3), np.full(3, inside.item_prior_variance)
+        v, kappa = np.zeros(3), inside.item_prior_variance
         beta = inside.item_bias_prior_variance if fit_bias else 0.0
         if item == 9:
             v, kappa = model.item_factors_[9], model.item_variance_[9]
