@@ -22,6 +22,7 @@ NAMES = (
     "imports",
     "cost",
     "limits",
+    "ranking",
     "against",
     "compiled",
     "peers",

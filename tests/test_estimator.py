@@ -378,6 +378,7 @@ def test_ratings_have_no_origin(table):
 
 
 @pytest.mark.parametrize("value", [3.0, 3.7, 0.0, -1e-6])
+@pytest.mark.filterwarnings("ignore:All .* ratings are")
 def test_constant_ratings_are_predicted(value):
     X = np.column_stack([np.repeat(np.arange(20), 5), np.tile(np.arange(5), 20)])
     for rounds in (10, 500):

@@ -91,6 +91,8 @@ def test_the_cohort_is_rebuilt_with_the_new_items(table):
         np.testing.assert_allclose(model.user_factors_[user], rebuilt.factors, rtol=1e-10)
 
 
+@pytest.mark.filterwarnings("ignore:.*fewer ratings than before")
+@pytest.mark.filterwarnings("ignore:.*fewer ratings than before")
 def test_new_users_and_items_join_at_the_end(table):
     X, y = table
     X = X.copy()
@@ -115,6 +117,8 @@ def test_new_users_and_items_join_at_the_end(table):
     assert rated == set(X[X[:, 0] == -5, 1])
 
 
+@pytest.mark.filterwarnings("ignore:.*fewer ratings than before")
+@pytest.mark.filterwarnings("ignore:.*fewer ratings than before")
 def test_a_new_item_starts_from_its_prior(table):
     # One weightless rating tells next to nothing: the item stays where it begins.
     model = new(dtype="float64").fit(*table)

@@ -85,6 +85,8 @@ def test_unseen_users_are_rebuilt_to_the_same_bits(any_model, path):
     same(one.recommend(rebuilt[0])[1], other.recommend(rebuilt[1])[1])
 
 
+@pytest.mark.filterwarnings("ignore:.*fewer ratings than before")
+@pytest.mark.filterwarnings("ignore:.*fewer ratings than before")
 def test_training_goes_on_where_it_stopped(any_model, small_ratings, path):
     save_model(any_model, path, users=True)
     loaded = load_model(path)

@@ -675,6 +675,8 @@ def test_predictions_and_their_deviations(fit_bias):
     assert_close(one, [model.mu + users[user].c, model.mu + users[other].c], "unknown item")
 
 
+@pytest.mark.filterwarnings("ignore:.*fewer ratings than before")
+@pytest.mark.filterwarnings("ignore:.*fewer ratings than before")
 def test_partial_fit_is_a_round_of_the_cohort_that_is_given():
     first, later = table(2), table(8)
     novice = N_CLIENTS // 2  # without ratings until now; and the last item gets its first ones
