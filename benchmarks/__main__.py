@@ -23,6 +23,7 @@ NAMES = (
     "cost",
     "limits",
     "ranking",
+    "new_ratings",
     "against",
     "compiled",
     "peers",

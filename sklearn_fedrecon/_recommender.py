@@ -166,7 +166,7 @@ class Recommender:
             Items to choose from. None: all.
         caution : float, default=None
             Standard deviations to take off to rank by; 0 ranks by the predicted rating. None:
-            1 where the parts give posterior variances, otherwise 0.
+            3 where the parts give posterior variances, otherwise 0.
         return_std : bool, default=False
             Whether to return the standard deviations too.
         as_frame : bool, default=False

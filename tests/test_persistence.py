@@ -465,7 +465,7 @@ def test_a_device_predicts_within_the_scale_like_the_model(small_ratings, path, 
     sent = device["load"](path)
     user = device["reconstruct"](sent, extreme.keys(), list(extreme.values()))
     table = np.column_stack([np.full(30, 7), list(extreme)])
-    served = model.personalize(table, list(extreme.values()))
+    served = model.forget_users().personalize(table, list(extreme.values()))
     expected = served.predict(np.column_stack([np.full(len(model.items_), 7), model.items_]))
     found = device["predict"](sent, user)
     np.testing.assert_allclose(found, expected, rtol=1e-10)
@@ -483,7 +483,7 @@ def test_the_device_uses_a_short_program_and_nothing_else(model, path):
     result = subprocess.run(
         [sys.executable, "-c", without + run], capture_output=True, text=True, check=True
     )
-    best = model.recommend({3: 5, 14: 1}, 10, exclude=None)[0]
+    best = model.recommend({3: 5, 14: 1}, 10, exclude=None, caution=0)[0]
     assert [int(line.split()[0]) for line in result.stdout.splitlines()] == best.tolist()
 
 

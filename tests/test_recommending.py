@@ -35,7 +35,7 @@ def expected_of(model, user, item):
     return mean[0], np.sqrt(deviation[0] ** 2 - model.noise_variance_)
 
 
-def loop_ranking(model, user, n, rated=True, caution=1.0):
+def loop_ranking(model, user, n, rated=True, caution=CAUTION):
     """Best items of a known user, one after the other: item, score, deviation."""
     found = [
         (item, *expected_of(model, user, item))

@@ -110,6 +110,23 @@ def rank(
     return Ranked(*map(_joined, zip(*blocks, strict=True)))
 
 
+def all_bounds(fitted: Fitted, askers: Askers, allowed: np.ndarray, caution: float) -> np.ndarray:
+    """Predicted ratings less so many standard deviations, of every user and allowed item.
+
+    Parameters
+    ----------
+    fitted : Fitted
+    askers : Askers
+    allowed : ndarray of shape (n_items,), bool
+    caution : float
+
+    Returns
+    -------
+    bounds : ndarray of shape (n_users, n_allowed)
+    """
+    return _Tables(fitted.model, np.flatnonzero(allowed)).bounds(askers, caution)
+
+
 class _Tables:
     """What the items' side of a product is, for some of the items."""
 
