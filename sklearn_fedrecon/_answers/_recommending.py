@@ -18,8 +18,8 @@ from ._rebuilding import reconstruct_user
 from ._several_users import are_typed_in, labels, refuse_labelled, refuse_nested
 
 # Standard deviations that are taken off the predicted rating to rank by, where nobody says how
-# many. NDCG@10 of 0 / 1 / 3 / 6, on unseen users of MovieLens latest-small and 100K: .111 / .144 /
-# .175 / .173 and .169 / .179 / .189 / .188 (three splits; `benchmarks ranking`).
+# many. NDCG@10 of 0 / 1 / 3 / 6, on unseen users of MovieLens latest-small: .111 / .144 / .175 /
+# .173 (`benchmarks ranking`); in a trial on MovieLens 100K .169 / .179 / .189 / .188.
 CAUTION = 3.0
 
 
