@@ -22,6 +22,8 @@ NAMES = (
     "imports",
     "cost",
     "limits",
+    "ranking",
+    "new_ratings",
     "against",
     "compiled",
     "peers",

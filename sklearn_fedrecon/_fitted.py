@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ._compat import warn_caller
 from ._encoding import IdIndex
 from ._round import Question, RoundParts, serve
 from ._types import (
@@ -46,6 +47,29 @@ class Devices:
         users = UserStates(states, None if model.item_variance is None else states)
         rated = np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int32)
         return cls(IdIndex(np.empty(0, dtype=np.int64), "user"), users, rated)
+
+    def warn_if_fewer(self, rated: ClientRatings) -> None:
+        """Warn where known users come with fewer ratings than before.
+
+        Parameters
+        ----------
+        rated : ClientRatings
+            Their ratings, which replace what was stored of them.
+        """
+        starts, _ = self.rated
+        known = rated.clients < len(starts) - 1
+        before = np.diff(starts)[rated.clients[known]]
+        fewer = np.flatnonzero(rated.lengths[known] < before)
+        if len(fewer):
+            position = fewer[0]
+            now = rated.lengths[known][position]
+            (user,) = self.users.ids[rated.clients[known][position : position + 1]].tolist()
+            warn_caller(
+                f"{len(fewer)} known user(s) come with fewer ratings than before, the first is "
+                f"{user!r} with {now} after {before[position]}: a user is rebuilt from the "
+                "ratings given alone. Pass all ratings of these users, the old ones and the new.",
+                UserWarning,
+            )
 
     def with_users(self, users: IdIndex, rebuilt: UserStates, rated: ClientRatings) -> Devices:
         """The devices after some users were rebuilt.

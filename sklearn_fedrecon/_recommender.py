@@ -132,8 +132,22 @@ class Recommender:
         """
         return server_model(fitted_of(self), self.rating_scale)
 
-    def recommend(self, user, n=10, *, exclude="rated", candidates=None, as_frame=False):
+    def recommend(
+        self,
+        user,
+        n=10,
+        *,
+        exclude="rated",
+        candidates=None,
+        caution=None,
+        return_std=False,
+        as_frame=False,
+    ):
         """Recommend items to one user or to many, best first.
+
+        Items are ranked by a lower bound: the predicted rating less ``caution`` standard
+        deviations of what is not known of the user and of the item. By the predicted rating
+        alone, items that hardly anybody has rated come first.
 
         Parameters
         ----------
@@ -146,10 +160,15 @@ class Recommender:
         n : int, default=10
             Number of items. One user is given fewer where there are no more.
         exclude : "rated", None or array-like of item ids, default="rated"
-            Items to leave out. "rated" leaves out those that a user is known to have
-            rated.
+            Items to leave out besides those that a user is known to have rated; None leaves
+            nothing out, not even these.
         candidates : array-like of item ids, default=None
             Items to choose from. None: all.
+        caution : float, default=None
+            Standard deviations to take off to rank by; 0 ranks by the predicted rating. None:
+            3 where the parts give posterior variances, otherwise 0.
+        return_std : bool, default=False
+            Whether to return the standard deviations too.
         as_frame : bool, default=False
             Whether to return a pandas.DataFrame with a row a recommendation.
 
@@ -158,9 +177,12 @@ class Recommender:
         items : ndarray of shape (n,) or (n_users, n)
             Item ids.
         scores : ndarray of shape (n,) or (n_users, n)
-            Predicted ratings, not clipped, so that they tell items apart. Items of equal
-            score are in the order of ``items_``.
-        frame : DataFrame of shape (n_recommendations, 2 or 3)
+            Predicted ratings, not clipped, so that they tell items apart. They need not
+            descend: see ``caution``. Items of equal rank are in the order of ``items_``.
+        deviations : ndarray of shape (n,) or (n_users, n)
+            Only with ``return_std=True``: standard deviations of the expected rating. A single
+            rating scatters more, by the noise: see `predict`.
+        frame : DataFrame of shape (n_recommendations, 2 to 4)
             Only with ``as_frame=True``, instead of the arrays. The columns of ids have the
             names that they had in X; that of the users is there where ``user`` is several,
             with places in the list, from 0, for users who have no id.
@@ -168,40 +190,52 @@ class Recommender:
         Raises
         ------
         ValueError
-            If a user or an item is unknown, if ``n`` is not positive, if ``user`` is nested
+            If a user or an item is unknown, if ``n`` is not positive, if ``caution`` or
+            deviations are asked for and the parts give no variances, if ``user`` is nested
             or a Series with an index of its own, if fewer than ``n`` items are left for one
             of several users and arrays were asked for, or if two columns of the frame would
             have one name.
         """
-        choice = {"exclude": exclude, "candidates": candidates}
-        return recommend(fitted_of(self), self, user, n, **choice, as_frame=as_frame)
+        return recommend(
+            fitted_of(self),
+            self,
+            user,
+            n,
+            exclude=exclude,
+            candidates=candidates,
+            caution=caution,
+            return_std=return_std,
+            as_frame=as_frame,
+        )
 
     def similar_items(self, item, n=10, *, as_frame=False):
         """Items whose factors point in the same direction.
 
         Parameters
         ----------
-        item : id
-            A known item.
+        item : id or list of ids
+            Known items.
         n : int, default=10
-            Number of items.
+            Number of items for each.
         as_frame : bool, default=False
             Whether to return a pandas.DataFrame.
 
         Returns
         -------
-        items : ndarray of shape (n_similar,)
+        items : ndarray of shape (n_similar,) or (n_asked, n_similar)
             Item ids, most similar first, the item itself left out.
-        similarities : ndarray of shape (n_similar,)
-            Cosine of the angle between the factors, each scaled by the users' spread along
-            its component; 0 for an item without factors.
-        frame : DataFrame of shape (n_similar, 2)
-            Only with ``as_frame=True``, instead of the arrays.
+        similarities : ndarray of shape (n_similar,) or (n_asked, n_similar)
+            Expected cosine of the angle between the factors, each scaled by the users' spread
+            along its component: what is not known of an item counts in its length, so that
+            few ratings are no close likeness. At most 1; 0 for an item that nobody has rated.
+        frame : DataFrame of shape (n_rows, 2 or 3)
+            Only with ``as_frame=True``, instead of the arrays. Several items asked for are in a
+            column of their own, those found beside them in ``similar``.
 
         Raises
         ------
         ValueError
-            If the item is unknown, ``n`` is not positive, or the model has no factors.
+            If an item is unknown, ``n`` is not positive, or the model has no factors.
         """
         return similar_items(fitted_of(self), self, item, n, as_frame=as_frame)
 

@@ -6,7 +6,7 @@ and matrices of ``k`` numbers, and nothing of the package is imported. The model
     r_ui = mu + b_i + c_u + v_i . u_u + noise,    noise ~ N(0, sigma2)
 
     device   z_u = (u_u, c_u) ~ N((0, ..., 0, m_c), diag(w, var_c)), posterior mean z, variance s
-    server   v_i ~ N(0, 1 / lam_v) and b_i ~ N(0, 1 / lam_b), posterior variances kappa_i, beta_i
+    server   v_i ~ N(0, diag(1 / lam_v)), b_i ~ N(0, 1 / lam_b), variances kappa_i, beta_i
 """
 
 import copy
@@ -41,7 +41,7 @@ class Model:
     m_c: float = field(init=False, default=0.0)
     w: np.ndarray = field(init=False)
     var_c: float = field(init=False)
-    lam_v: float = field(init=False, default=1.0)
+    lam_v: np.ndarray = field(init=False)  # of each component
     lam_b: float = field(init=False)
     # Running averages, and the sum of the rates of the rounds behind them.
     participation: float = field(init=False, default=0.0)
@@ -59,6 +59,7 @@ class Model:
         self.beta = [0.0] * n_items
         self.w = np.full(k, self.unit)
         self.var_c = self.unit
+        self.lam_v = np.ones(k)
         self.lam_b = 1 / self.unit
         self.n = [0.0] * n_items
         self.M = np.zeros((k, k))
@@ -148,7 +149,7 @@ def message(query, user, model):
         g[i] = weight * (residual * user.u - user.s * v)
         e[i] = weight * residual
         n[i] = weight
-        uncertain = v**2 @ user.s + user.s_c + kappa @ (user.u**2 + user.s)
+        uncertain = v**2 @ user.s + user.s_c + kappa @ (user.u**2 + user.s) + model.beta[i]
         noise += weight * (residual**2 + uncertain) + rating.scatter
     second_moment = np.outer(user.u, user.u) + np.diag(user.s)
     return Message(g, e, n, noise, second_moment, user.c, user.c**2 + user.s_c)
@@ -203,6 +204,7 @@ def server_step(model, total, rate=1.0, streaming=False):
         w, Q = principal_axes(model.M)
         model.M = np.diag(w)
         model.v = [v @ Q for v in model.v]
+        model.lam_v = 1 / (Q**2).T.dot(1 / model.lam_v)  # the prior along the new axes
         g = [row @ Q for row in g]
     model.w = np.maximum(np.diag(model.M), FLOOR * model.unit)
 
@@ -221,9 +223,8 @@ def server_step(model, total, rate=1.0, streaming=False):
 
     # 4. Priors of the items, from those that were seen.
     seen = [i for i in range(n_items) if model.n[i] > 0]
-    if k > 0:
-        square = sum(np.mean(model.v[i] ** 2 + model.kappa[i]) for i in seen) / len(seen)
-        model.lam_v = 1 / max(square, FLOOR)
+    square = sum(model.v[i] ** 2 + model.kappa[i] for i in seen) / len(seen)
+    model.lam_v = 1 / np.maximum(square, FLOOR)
     if model.fit_bias:
         square = sum(model.b[i] ** 2 + model.beta[i] for i in seen) / len(seen)
         model.lam_b = 1 / max(square, FLOOR * model.unit)
@@ -248,6 +249,7 @@ def in_order(model):
     model.v = [v[order] for v in model.v]
     model.kappa = [kappa[order] for kappa in model.kappa]
     model.w = model.w[order]
+    model.lam_v = model.lam_v[order]
     model.M = model.M[order][:, order]
     return model
 
@@ -272,7 +274,7 @@ def predict(model, user=None, item=None):
     if user is None:
         user = User(np.zeros(k), model.m_c, model.w, model.var_c if model.fit_bias else 0.0)
     v, b = np.zeros(k), 0.0
-    kappa, beta = np.full(k, 1 / model.lam_v), 1 / model.lam_b if model.fit_bias else 0.0
+    kappa, beta = 1 / model.lam_v, 1 / model.lam_b if model.fit_bias else 0.0
     if item is not None:
         v, b, kappa, beta = model.v[item], model.b[item], model.kappa[item], model.beta[item]
     mean = model.mu + b + user.c + v @ user.u

@@ -499,6 +499,7 @@ EDGES = {
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("rounds", [10, 500])
 @pytest.mark.parametrize("name", EDGES)
+@pytest.mark.filterwarnings("ignore:All .* ratings are")
 def test_edges(name, rounds, dtype, cohort):
     table, ratings, options = EDGES[name]
     model = new(max_iter=rounds, tol=None, dtype=dtype, clients_per_round=cohort)

@@ -212,6 +212,7 @@ def test_support_statistics(weights, fit_bias):
         user_prior_mean=np.zeros(d),
         user_prior_variance=np.ones(d),
         item_variance=random.uniform(size=(N_ITEMS, K)),
+        item_bias_variance=random.uniform(size=N_ITEMS),
     )
     users = UserStates(random.normal(size=(ratings.n_clients, d)))
     known = support_statistics(ratings, users, Prepared.of(model))
@@ -227,4 +228,5 @@ def test_support_statistics(weights, fit_bias):
         np.testing.assert_allclose(known.residuals[own], error, rtol=1e-9, atol=1e-12)
         squares = np.append(w @ (v**2 + kappa), [w.sum()] * fit_bias)
         np.testing.assert_allclose(known.squares[client], squares, rtol=1e-10, atol=1e-12)
-        np.testing.assert_allclose(known.variances[client], w @ kappa, rtol=1e-10, atol=1e-12)
+        variances = np.append(w @ kappa, w @ model.item_bias_variance[items])
+        np.testing.assert_allclose(known.variances[client], variances, rtol=1e-10, atol=1e-12)

@@ -290,6 +290,8 @@ READERS = {
 
 
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
+@pytest.mark.filterwarnings("ignore:.*fewer ratings than before")
+@pytest.mark.filterwarnings("ignore:.*fewer ratings than before")
 def test_reading_changes_nothing(table, reader):
     X, y = table
     model = new().fit(X, y)
@@ -340,6 +342,8 @@ def test_clone(table, options):
 
 
 @pytest.mark.parametrize("ids", ["numbers", "strings"])
+@pytest.mark.filterwarnings("ignore:.*fewer ratings than before")
+@pytest.mark.filterwarnings("ignore:.*fewer ratings than before")
 def test_pickle_and_joblib(table, ids, tmp_path):
     X, y = table
     X = X if ids == "numbers" else X.astype(str)

@@ -53,7 +53,7 @@ MAY_IMPORT = {
     **dict.fromkeys(PARTS, SHARED),
     "communication": {"_types"},
     "metrics": SHARED,
-    "model_selection": SHARED | {"metrics"},
+    "model_selection": SHARED | {"metrics", "_answers"},
     "inspection": SHARED | {"metrics", "model_selection", "_answers"},
     "datasets": SHARED | {"_encoding"},
     "_encoding": SHARED,

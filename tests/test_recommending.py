@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 
 from sklearn_fedrecon import FederatedReconstructionMF
+from sklearn_fedrecon._answers._recommending import CAUTION
+from sklearn_fedrecon.datasets import make_ratings
 
 X = np.array([[u, i] for u in range(6) for i in range(8) if (u + 2 * i) % 3 and (u, i) != (0, 2)])
 Y = np.array([1.0 + (3 * u + 5 * i) % 9 / 2 for u, i in X])
@@ -27,23 +29,58 @@ def named():
     return model.fit(table, Y)
 
 
-def loop_ranking(model, user, n, rated=True):
-    """Best items of a known user, one predicted rating after the other."""
-    scores = {
-        item: model.predict(np.array([[user, item]]))[0]
+def expected_of(model, user, item):
+    """Predicted rating, and the standard deviation of what is expected: without the noise."""
+    mean, deviation = model.predict(np.array([[user, item]]), return_std=True)
+    return mean[0], np.sqrt(deviation[0] ** 2 - model.noise_variance_)
+
+
+def loop_ranking(model, user, n, rated=True, caution=CAUTION):
+    """Best items of a known user, one after the other: item, score, deviation."""
+    found = [
+        (item, *expected_of(model, user, item))
         for item in model.items_.tolist()
         if not (rated and ((X[:, 0] == user) & (X[:, 1] == item)).any())
-    }
-    return sorted(scores.items(), key=lambda pair: -pair[1])[:n]
+    ]
+    return sorted(found, key=lambda one: -(one[1] - caution * one[2]))[:n]
 
 
 @pytest.mark.parametrize("user", [0, 3, 5])
 @pytest.mark.parametrize("exclude", ["rated", None])
-def test_recommend_ranks_by_the_prediction(model, user, exclude):
-    items, scores = model.recommend(user, 2, exclude=exclude)
-    expected = loop_ranking(model, user, 2, rated=exclude == "rated")
-    assert items.tolist() == [item for item, _ in expected]
-    np.testing.assert_allclose(scores, [score for _, score in expected], rtol=1e-12)
+@pytest.mark.parametrize("caution", [None, 0, 0.3, 1, 2.5, 100])
+def test_recommend_ranks_by_a_lower_bound(model, user, exclude, caution):
+    items, scores, deviations = model.recommend(
+        user, 4, exclude=exclude, caution=caution, return_std=True
+    )
+    used = CAUTION if caution is None else caution
+    expected = loop_ranking(model, user, 4, rated=exclude == "rated", caution=used)
+    assert items.tolist() == [item for item, *_ in expected]
+    np.testing.assert_allclose(scores, [score for _, score, _ in expected], rtol=1e-12)
+    np.testing.assert_allclose(deviations, [spread for *_, spread in expected], rtol=1e-10)
+
+
+def test_caution_puts_what_few_have_rated_behind():
+    ratings = make_ratings(n_users=60, n_items=50, n_ratings=1500, random_state=0)
+    once = np.column_stack([np.arange(20), np.arange(1000, 1020)])  # each rated once, and loved
+    X, y = np.vstack([ratings.data, once]), np.append(ratings.target, np.full(20, 5.0))
+    model = FederatedReconstructionMF(4, random_state=0).fit(X, y)
+    obscure = {
+        caution: np.mean(model.recommend(list(range(60)), 10, caution=caution)[0] >= 1000)
+        for caution in (0, 1, 3)
+    }
+    assert obscure[0] > 2 * obscure[1]
+    assert obscure[1] > obscure[3]
+
+
+def test_parts_without_variances_rank_by_the_prediction():
+    model = FederatedReconstructionMF(2, reconstruction="ridge", max_iter=2, random_state=0)
+    model.fit(X, Y)
+    _, scores = model.recommend(3, 3)
+    assert (np.diff(scores) <= 0).all()
+    for options in ({"caution": 1}, {"return_std": True}):
+        with pytest.raises(ValueError, match=r"needs posterior variances, which RidgeRec.* does"):
+            model.recommend(3, 3, **options)
+    np.testing.assert_array_equal(model.recommend(3, 3, caution=0)[0], model.recommend(3, 3)[0])
 
 
 def test_a_batch_is_the_users_one_by_one(model):
@@ -125,13 +162,100 @@ def test_ids_and_ratings_in_one_list_are_refused(model):
 
 
 def test_nobody_is_recommended_what_the_biases_say(model):
-    np.testing.assert_array_equal(model.recommend({}, 8)[0], model.popular_items(8, by="bias")[0])
+    items, _ = model.recommend({}, 8, caution=0)
+    np.testing.assert_array_equal(items, model.popular_items(8, by="bias")[0])
 
 
 @pytest.mark.parametrize("user", [0, [0, 1]])
-def test_candidates_and_exclusions_are_sets_of_items(model, user):
-    items, _ = model.recommend(user, 2, candidates=[0, 1, 2, 5], exclude=[5, 2])
-    np.testing.assert_array_equal(np.sort(items, axis=-1), np.broadcast_to([0, 1], items.shape))
+def test_what_is_excluded_comes_on_top_of_what_was_rated(model, user):
+    own = {u: set(X[X[:, 0] == u, 1].tolist()) for u in (0, 1)}
+    left = [sorted(set(range(8)) - own[u] - {5, 2}) for u in (0, 1)]
+    n = min(map(len, left))
+    items, _ = model.recommend(user, n, exclude=[5, 2])
+    for row, rest in zip(np.atleast_2d(items), left, strict=False):
+        assert set(row.tolist()) <= set(rest)
+    candidates = model.recommend(user, 1, candidates=[left[0][0], left[1][0], 5], exclude=[5])[0]
+    assert [int(item) for item in np.ravel(candidates)] == [left[0][0], left[1][0]][
+        : np.size(candidates)
+    ]
+
+
+@pytest.mark.parametrize("user", [0, [0, 1]])
+def test_nothing_is_excluded_where_nobody_asks_for_it(model, user):
+    items, _ = model.recommend(user, 8, exclude=None)
+    np.testing.assert_array_equal(np.sort(items), np.broadcast_to(np.arange(8), items.shape))
+
+
+@pytest.mark.parametrize("n", [1, 7, 60])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_many_users_in_one_product_are_the_users_one_by_one(n, dtype, monkeypatch):
+    """To the bit, and with items that are ranked alike in the order of the catalogue."""
+    table, ratings = make_ratings(
+        n_users=90, n_items=70, n_ratings=3000, random_state=1, return_X_y=True
+    )
+    model = FederatedReconstructionMF(5, dtype=dtype, random_state=0, items=np.arange(200))
+    model.fit(table, ratings)  # of 200 items, 130 are known to nobody: all of them alike
+    users = model.users_.tolist()
+    together = model.recommend(users, n, exclude=[3, 8], return_std=True)
+    monkeypatch.setattr("sklearn_fedrecon._answers._ranking._BLOCK", 1000)
+    in_blocks = model.recommend(users, n, exclude=[3, 8], return_std=True)
+    for row, user in enumerate(users):
+        alone = model.recommend(user, n, exclude=[3, 8], return_std=True)
+        for all_at_once, cut, one in zip(together, in_blocks, alone, strict=True):
+            np.testing.assert_array_equal(all_at_once[row], one)
+            np.testing.assert_array_equal(cut[row], one)
+        unknown = alone[0][alone[0] >= 70]
+        assert (np.diff(unknown) > 0).all()
+        bounds = alone[1] - CAUTION * alone[2]
+        assert (np.diff(bounds) <= 1e-6).all()
+
+
+# --- neighbours --------------------------------------------------------------------------------
+
+
+def test_similarity_is_the_expected_cosine(model):
+    spread = model.user_prior_variance_[:2]
+    items, similarities = model.similar_items(3, 7)
+    for item, similarity in zip(items.tolist(), similarities, strict=True):
+        lengths = [
+            np.sqrt(sum(spread * (model.item_factors_[i] ** 2 + model.item_variance_[i])))
+            for i in (3, item)
+        ]
+        product = sum(spread * model.item_factors_[3] * model.item_factors_[item])
+        assert similarity == pytest.approx(product / (lengths[0] * lengths[1]), rel=1e-10)
+    assert (np.diff(similarities) <= 0).all()
+    assert 3 not in items
+
+
+def test_an_item_that_nobody_knows_is_like_nothing():
+    model = FederatedReconstructionMF(2, items=np.arange(12), random_state=0).fit(X, Y)
+    assert model.similar_items(11, 11)[1].tolist() == pytest.approx([0.0] * 11, abs=1e-3)
+    known = dict(zip(*model.similar_items(3, 11), strict=True))
+    assert max(abs(known[item]) for item in (8, 9, 10, 11)) < 1e-3
+
+
+def test_similarity_never_exceeds_one():
+    table = np.array([[user, item] for user in range(30) for item in range(4)])
+    ratings = 3.0 + np.where(table[:, 0] % 2, 1.0, -1.0) * np.where(table[:, 1] % 2, 1, -1)
+    model = FederatedReconstructionMF(2, random_state=0).fit(table, ratings)
+    similarities = model.similar_items([0, 1, 2, 3], 3)[1]
+    assert similarities.max() > 0.95  # items that are rated alike
+    assert np.abs(similarities).max() <= 1
+    without = FederatedReconstructionMF(3, reconstruction="ridge", random_state=0, max_iter=3)
+    assert without.fit(table, ratings).similar_items([0, 1, 2, 3], 3)[1].max() <= 1
+
+
+def test_several_items_are_the_items_one_by_one(model, named):
+    items, similarities = model.similar_items([4, 0], 3)
+    assert items.shape == similarities.shape == (2, 3)
+    for row, item in enumerate([4, 0]):
+        alone = model.similar_items(item, 3)
+        np.testing.assert_array_equal(items[row], alone[0])
+        np.testing.assert_allclose(similarities[row], alone[1], rtol=1e-12)
+    np.testing.assert_array_equal(model.similar_items(np.array([4, 0]), 3)[0], items)
+    frame = named.similar_items(["film 4", "film 0"], 3, as_frame=True)
+    assert frame.columns.tolist() == ["film", "similar", "similarity"]
+    assert frame["film"].tolist() == ["film 4"] * 3 + ["film 0"] * 3
 
 
 def test_one_user_is_given_what_is_left(model):
@@ -219,7 +343,11 @@ def test_popular_items_by_ratings_needs_a_server_that_counts():
         (lambda m: m.recommend(0, exclude="seen"), "exclude='seen': expected 'rated'"),
         (lambda m: m.recommend(0, candidates=[99]), "unknown: 99"),
         (lambda m: m.popular_items(by="clicks"), "expected 'ratings' or 'bias'"),
+        (lambda m: m.recommend(0, caution=-1), "caution=-1: expected a number of standard"),
+        (lambda m: m.recommend(0, caution=np.inf), "caution=inf: expected"),
+        (lambda m: m.recommend(0, caution="much"), "caution='much': expected"),
         (lambda m: m.similar_items(99), "unknown: 99"),
+        (lambda m: m.similar_items([3, 99]), "unknown: 99"),
     ],
 )
 def test_what_makes_no_ranking_is_refused(model, call, message):

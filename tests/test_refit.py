@@ -204,6 +204,7 @@ def test_a_first_fit_that_is_interrupted_leaves_nothing(table, monkeypatch):
     assert_same(model.fit(*table), new().fit(*table))
 
 
+@pytest.mark.filterwarnings("ignore:All .* ratings are")
 def test_a_transformer_whose_refit_is_refused_goes_on(monkeypatch):
     matrix = np.array([[5, 4, np.nan], [4, np.nan, 1], [np.nan, 2, 5], [2, 1, 4]])
     model = FederatedReconstructionTransformer(1, random_state=0).fit(matrix)

@@ -154,6 +154,9 @@ def test_rotating_the_components_changes_no_prediction(fit_bias):
     np.testing.assert_allclose(turned.item_factors @ turned.user_prior_mean[:K], before)
     np.testing.assert_allclose(turned.second, model.second @ axes)
     np.testing.assert_array_equal(turned.user_prior_mean[K:], model.user_prior_mean[K:])
+    prior = replace(model, item_prior_variance=np.array([1.0, 2.0, 5.0]))
+    along = axes.T @ np.diag(prior.item_prior_variance) @ axes
+    np.testing.assert_allclose(rotated(prior, axes).item_prior_variance, np.diag(along))
     assert turned.item_variance is model.item_variance  # whoever turns them computes it anew
 
 
@@ -171,7 +174,7 @@ def test_a_declaration_is_all_there_is_to_an_array():
 
 
 def test_every_axis_of_the_model_is_declared_as_it_is():
-    model = replace(larger(), item_bias_variance=np.ones(N))
+    model = replace(larger(), item_bias_variance=np.ones(N), item_prior_variance=np.ones(K))
     sizes = {ITEM: N, COMPONENT: K, STATE: K + 1}
     for name, spec in schema(Larger).items():
         expected = tuple(sizes[axis] for axis in spec.axes)

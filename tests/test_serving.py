@@ -75,7 +75,7 @@ def test_variance_of_a_new_rating(table, fit_bias):
         u, s = np.zeros(3), model.user_prior_variance_
         if user == 4:
             u, s = model.user_factors_[4], model.user_variance_[4]
-        v, kappa = np.zeros(3), np.full(3, inside.item_prior_variance)
+        v, kappa = np.zeros(3), inside.item_prior_variance
         beta = inside.item_bias_prior_variance if fit_bias else 0.0
         if item == 9:
             v, kappa = model.item_factors_[9], model.item_variance_[9]
@@ -246,13 +246,13 @@ def test_ratings_may_come_in_any_order(model, n_ratings):
 
 def test_a_user_typed_in_is_recommended_what_it_would_rate_highest(table, model):
     user = model.reconstruct_user([2, 9, 30], [5, 1, 5])
-    items, scores = model.recommend(user, n=100)
+    items, scores = model.recommend(user, n=100, caution=0)
     assert sorted(items) == sorted(set(model.items_) - {2, 9, 30})
     known = model.personalize([[NOBODY, 2], [NOBODY, 9], [NOBODY, 30]], [5, 1, 5])
     predicted = known.predict([[NOBODY, item] for item in items])
     np.testing.assert_allclose(scores, predicted, rtol=1e-12)
     assert (np.diff(scores) <= 0).all()
-    assert np.array_equal(known.recommend(NOBODY, n=100)[0], items)
+    assert np.array_equal(known.recommend(NOBODY, n=100, caution=0)[0], items)
 
 
 def test_scores_are_not_clipped(table):
@@ -282,6 +282,8 @@ def test_personalize_adds_users(table, model):
     np.testing.assert_equal(server_side(everybody), server_side(some))
 
 
+@pytest.mark.filterwarnings("ignore:.*fewer ratings than before")
+@pytest.mark.filterwarnings("ignore:.*fewer ratings than before")
 def test_personalize_replaces_users(table, model):
     revised = model.personalize([[5, 1], [5, 2], [NOBODY, 1]], [1, 5, 3])
     alone = model.reconstruct_user([1, 2], [1, 5])
@@ -350,6 +352,8 @@ def test_unseen_users_are_served_better_than_by_the_items_alone(table):
 
 
 @pytest.mark.parametrize("warm_start", [False, True])
+@pytest.mark.filterwarnings("ignore:.*fewer ratings than before")
+@pytest.mark.filterwarnings("ignore:.*fewer ratings than before")
 def test_nothing_of_the_users_is_left(warm_start):
     """Neither an id, nor a number of a user, nor an array with a row a user."""
     random = np.random.default_rng(0)

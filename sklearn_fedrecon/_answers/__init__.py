@@ -8,9 +8,10 @@ from ._asking import clipped, copy_with, fitted_of, item_indices
 from ._explaining import explain, most_informative_items
 from ._predicting import predict
 from ._rebuilding import personalized, rebuilt, reconstruct_user, server_model
-from ._recommending import popular_items, recommend, similar_items
+from ._recommending import bounds_of, popular_items, recommend, similar_items
 
 __all__ = [
+    "bounds_of",
     "clipped",
     "copy_with",
     "explain",

@@ -71,6 +71,7 @@ def personalized(fitted: Fitted, settings: Any, X: Any, y: Any, sample_weight: A
     )
     states = rebuilt(fitted, rated, settings.n_jobs)
     rated = replace(rated, clients=clients)
+    fitted.devices.warn_if_fewer(rated)
     return replace(fitted, devices=fitted.devices.with_users(everybody, states, rated))
 
 

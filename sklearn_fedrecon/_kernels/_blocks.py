@@ -170,10 +170,11 @@ def support_statistics(
     -------
     statistics : SupportStatistics
     """
-    model, design = prepared.model, prepared.design
+    design = prepared.design
     residuals = prepared.residuals(ratings) - linear_predictions(ratings, design, users.states)
     weights = ratings.matrix(ratings.rating_weights())
     squares = weights @ np.square(design)
-    variances = weights @ model.item_variance
-    squares[:, : model.n_components] += variances
+    variances = weights @ prepared.variances
+    k = prepared.model.n_components
+    squares[:, :k] += variances[:, :k]
     return SupportStatistics(ratings, residuals, squares, variances)

@@ -24,7 +24,7 @@ from ._guard import DivergenceGuard
 from ._history import History
 from ._loop import Schedule, guarded_round, simulate
 from ._parts import build_parts, build_sampler
-from ._reading import Encoded, encode, fingerprint, unharmed
+from ._reading import Encoded, encode, fingerprint, unharmed, warn_if_equal
 from ._start import first_state, resumed
 from ._validation import HeldOut, hold_out
 
@@ -102,6 +102,7 @@ def fit(settings: Any, X: Any, y: Any, sample_weight: Any, face: Face) -> None:
     with unharmed(face.estimator):
         known = before.items if before else None
         data = encode(settings, X, y, sample_weight, parts, items=known)
+        warn_if_equal(data.ratings)
         seed = before.seed if before else root_seed(check_random_state(settings.random_state))
         history = History(before.history if before else None)
         train, held_out = hold_out(settings, data.ratings, data.users.ids, seed)
@@ -163,6 +164,8 @@ def partial_fit(
         known = {"users": before.devices.users, "items": before.items} if before else {}
         data = encode(settings, X, y, sample_weight, parts, reset=before is None, **known)
         population = _population(total_users, len(data.users))
+        if before is not None:
+            before.devices.warn_if_fewer(data.ratings)
         seed = before.seed if before else root_seed(check_random_state(settings.random_state))
         history = History(before.history if before else None)
         with ChunkMap(settings.n_jobs) as mapper:
@@ -260,7 +263,14 @@ def _devices(run: Run, users: UserStates) -> Devices:
 def _warn_if_idle(history: History) -> None:
     """Say so where clients took part, and none had a rating to learn from."""
     columns = history.columns()
-    if columns["clients"].any() and np.isnan(columns["training_rmse"]).all():
+    if not columns["clients"].any():
+        warn_caller(
+            f"Nobody took part in any of the {len(history)} round(s), so that nothing was "
+            "learned: the cohorts were all empty. Raise clients_per_round or max_iter, lower "
+            "client_dropout, or use sampling='fixed'.",
+            ConvergenceWarning,
+        )
+    elif np.isnan(columns["training_rmse"]).all():
         warn_caller(
             "No round updated the items: the clients had no rating left for their query, from "
             "which items are updated. Use smaller batches or a smaller support fraction, users "

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .._compat import validate_data
+from .._compat import validate_data, warn_caller
 from .._encoding import IdIndex, check_ids, check_scale, encode_ratings, read_rows
 from .._round import RoundParts
 from .._types import ClientRatings
@@ -121,6 +121,23 @@ def _catalogue(declared: Any, items: np.ndarray, known: IdIndex | None) -> IdInd
             "Add them to `items`, drop their rows, or leave `items` out."
         )
     return known.union(declared) if known else catalogue
+
+
+def warn_if_equal(ratings: ClientRatings) -> None:
+    """Warn where all ratings are one number, as are clicks that somebody wrote down as ratings.
+
+    Parameters
+    ----------
+    ratings : ClientRatings
+    """
+    values = ratings.values
+    if len(values) > 1 and values[0] == values[-1] and (values == values[0]).all():
+        warn_caller(
+            f"All {len(values)} ratings are {values[0]:g}: there is nothing to tell items apart "
+            "by. Clicks, plays and purchases are no ratings but implicit feedback, which is who "
+            "chose what; a model of ratings learns nothing from them.",
+            UserWarning,
+        )
 
 
 def fingerprint(*parts: ClientRatings | None) -> str:

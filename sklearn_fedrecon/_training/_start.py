@@ -132,7 +132,8 @@ def resumed(
     state = loop.kept
     if n_items > state.model.n_items:
         model = state.model
-        scale = math.sqrt(model.item_prior_variance)
+        prior = model.item_prior_variance
+        scale = 1.0 if prior is None or not prior.size else math.sqrt(prior.mean())
         fresh = first_model(settings, parts, seed, model.global_mean, scale, n_items)
         state = extended(state, fresh, parts.server_optimizer)
     return LoopState(state, loop.round, data=data)

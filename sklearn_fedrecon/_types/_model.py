@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -36,7 +37,7 @@ class ServerModel:
         Posterior variances; None where the algorithm keeps point estimates.
     item_bias_variance : ndarray of shape (n_items,) or None
     noise_variance : float
-    item_prior_variance : float
+    item_prior_variance : ndarray of shape (k,)
     item_bias_prior_variance : float
     learn_global_mean : bool
         Whether clients update the global mean.
@@ -74,7 +75,7 @@ class ServerModel:
         joins=lambda model, _: model.item_bias_prior_variance,
     )
     noise_variance: float = number(default=1.0, attribute="noise_variance_", sent=SERVING, above=0)
-    item_prior_variance: float = number(default=1.0, above=0)
+    item_prior_variance: np.ndarray | None = array(COMPONENT, above=0, optional=True, spread=True)
     item_bias_prior_variance: float = number(default=1.0, above=0)
     learn_global_mean: bool = number(default=False, kinds="b", sent=TRAINING)
 
@@ -140,6 +141,12 @@ class Prepared:
     def design(self) -> np.ndarray:
         """Item rows ``x_i`` (n_items, d): the factors, and a one where biases are fitted."""
         return self.table[:-1, :-1]
+
+    @cached_property
+    def variances(self) -> np.ndarray:
+        """Posterior variances of the items, those of the biases last, (n_items, k + 1)."""
+        model = self.model
+        return np.column_stack([model.item_variance, model.item_bias_variance])
 
     def residuals(self, ratings: ClientRatings) -> np.ndarray:
         """Ratings less global mean and item bias, shape (n_ratings,)."""

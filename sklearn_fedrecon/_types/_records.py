@@ -23,8 +23,8 @@ class SupportStatistics:
         What the rebuilt users leave unexplained of them.
     squares : ndarray of shape (n_clients, d)
         Weighted sums of ``x_i**2`` plus the variance of ``x_i``.
-    variances : ndarray of shape (n_clients, k)
-        Weighted sums of the variance of ``v_i`` alone.
+    variances : ndarray of shape (n_clients, k + 1)
+        Weighted sums of the variance of ``v_i`` alone, and of the item's bias.
     """
 
     ratings: ClientRatings

@@ -42,8 +42,11 @@ class Spec:
     of_bias : bool
         Whether it means nothing where biases are not fitted.
     turns : bool
-        Whether it turns with the axes of the components. Variances, each along an axis, do not:
-        whoever turns the axes computes them anew.
+        Whether it turns with the axes of the components. Posterior variances, each along an axis,
+        do not: whoever turns the axes computes them anew.
+    spread : bool
+        Whether it turns as variances of a prior do: along a new axis they are what the old ones
+        project to.
     joins : callable or None
         What a new item starts with, from the model and a fresh one of the larger catalogue;
         something that fits the rows of the new items.
@@ -58,6 +61,7 @@ class Spec:
     optional: bool = False
     of_bias: bool = False
     turns: bool = False
+    spread: bool = False
     joins: Callable[[Any, Any], Any] | None = None
 
 
@@ -249,7 +253,9 @@ def rotated(model: Model, axes: np.ndarray) -> Model:
     """
     moved = {}
     for name, spec, value in _present(model):
-        if spec.turns and spec.axes[-1] == COMPONENT:
+        if spec.spread:
+            moved[name] = value @ np.square(axes)
+        elif spec.turns and spec.axes[-1] == COMPONENT:
             moved[name] = value @ axes
         elif spec.turns:
             k = len(axes)

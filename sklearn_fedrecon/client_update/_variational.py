@@ -26,8 +26,8 @@ class VariationalUpdate(BaseEstimator):
 
     For every rated item a client sends ``w (e u - s * v)``, the weighted residual ``w e``
     and the weight ``w``; once, its moments, its weight of ratings and its share of the
-    noise: ``sum_i w_i [ e_i^2 + v_i^2 . s + s_c + kappa_i . (u^2 + s) ]`` plus what was
-    lost where several ratings of the same item were merged.
+    noise: ``sum_i w_i [ e_i^2 + v_i^2 . s + s_c + kappa_i . (u^2 + s) + beta_i ]`` plus what
+    was lost where several ratings of the same item were merged.
 
     Examples
     --------
@@ -91,7 +91,11 @@ def _unknown(
 ) -> np.ndarray:
     """What of a client's noise sum is not its squared error, (n_clients,)."""
     noise = np.einsum("cj,cj->c", known.squares, users.variances, dtype=np.float64)
-    noise += np.einsum("cj,cj->c", known.variances, np.square(users.factors(k)))
+    noise += np.einsum("cj,cj->c", known.variances[:, :k], np.square(users.factors(k)))
+    # Without the variances of the biases the noise was too small where items have few ratings:
+    # the biases of 30,000 items with 1.5 ratings each then fitted the noise, and intervals of
+    # 95 % covered 90 %.
+    noise += known.variances[:, k]
     if query.scatter is not None:
         noise += query.client_sums(query.scatter)
     return noise

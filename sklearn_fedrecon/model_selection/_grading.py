@@ -6,6 +6,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, clone
 
+from .._answers import bounds_of, fitted_of
 from ..metrics import (
     aggregate,
     hit_rate_at_k,
@@ -35,10 +36,6 @@ class GlobalMean(BaseEstimator):
         """Take the mean of the ratings, and the items as the catalogue."""
         self.global_mean_ = np.mean(y, dtype=np.float64)
         self.items_, _ = distinct_ids(X, self.item_column, "item_column")
-        self.item_bias_ = np.zeros(len(self.items_))
-        self.item_factors_ = np.zeros((len(self.items_), 0))
-        self.users_, self.user_factors_ = np.zeros(0), np.zeros((0, 0))
-        self.user_prior_mean_ = np.zeros(0)
         return self
 
     def forget_users(self):
@@ -160,10 +157,10 @@ def _positions(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def _scores(model, user_ids: np.ndarray) -> np.ndarray:
-    """Scores of the catalogue, shape (n_users, n_items); the bias of a user ranks nothing."""
-    prior = model.user_prior_mean_[: model.item_factors_.shape[1]]
-    factors = np.vstack([model.user_factors_, prior])  # the last row, -1, is the unknown user
-    return factors[_positions(model.users_, user_ids)] @ model.item_factors_.T + model.item_bias_
+    """What the catalogue is ranked by, shape (n_users, n_items): as `recommend` does it."""
+    if isinstance(model, GlobalMean):
+        return np.zeros((len(user_ids), len(model.items_)))
+    return bounds_of(fitted_of(model), user_ids)
 
 
 def _mean(values: np.ndarray) -> float:

@@ -21,7 +21,8 @@ class KnownUsersWarning(UserWarning):
 
     Examples
     --------
-    >>>     >>> from sklearn_fedrecon.model_selection import KnownUsersWarning
+    >>> import warnings
+    >>> from sklearn_fedrecon.model_selection import KnownUsersWarning
     >>> warnings.simplefilter("error", KnownUsersWarning)  # stop instead of warning
     >>> warnings.simplefilter("default", KnownUsersWarning)
     """

@@ -91,7 +91,7 @@ class RidgeReconstruction(BaseEstimator):
             fit_bias=fit_bias,
             user_prior_mean=np.zeros(d, dtype=dtype),
             user_prior_variance=np.full(d, 1 / self.alpha, dtype=dtype),
-            item_prior_variance=scale**2,  # the unit in which items join later
+            item_prior_variance=np.full(n_components, scale**2, dtype=dtype),  # unit of new items
         )
 
     def prepare(self, model: ServerModel) -> Prepared:

@@ -90,7 +90,7 @@ class VariationalReconstruction(BaseEstimator):
             item_variance=np.zeros(shape, dtype=dtype),
             item_bias_variance=np.zeros(n_items, dtype=dtype),
             noise_variance=scale**2,
-            item_prior_variance=1.0,
+            item_prior_variance=np.ones(n_components, dtype=dtype),
             item_bias_prior_variance=scale**2,
         )
 
@@ -124,7 +124,7 @@ class VariationalReconstruction(BaseEstimator):
         """
         model = prepared.model
         noise = model.dtype.type(model.noise_variance)
-        ridge, item_variances, extra = self._penalties(support, model)
+        ridge, item_variances, extra = self._penalties(support, prepared)
         states, diagonals, residuals = solve_users(
             support, prepared.table, ridge, model.user_prior_mean, extra
         )
@@ -144,18 +144,19 @@ class VariationalReconstruction(BaseEstimator):
         -------
         covariance : ndarray of shape (d, d), float64
         """
-        model = prepared.model
-        ridge, _, extra = self._penalties(ratings, model)
-        return model.noise_variance * inverse_gram(ratings, prepared.design, ridge + extra[0])
+        ridge, _, extra = self._penalties(ratings, prepared)
+        inverse = inverse_gram(ratings, prepared.design, ridge + extra[0])
+        return prepared.model.noise_variance * inverse
 
     def _penalties(
-        self, ratings: ClientRatings, model: ServerModel
+        self, ratings: ClientRatings, prepared: Prepared
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Penalty of everybody (d,), summed variances of the items rated (n_clients, k),
-        and the same as a further penalty of each client (n_clients, d).
+        """Penalty of everybody (d,), summed variances of the items rated (n_clients, k + 1),
+        and those of their factors as a further penalty of each client (n_clients, d).
         """
+        model, k = prepared.model, prepared.model.n_components
         ridge = model.dtype.type(model.noise_variance) / model.user_prior_variance
-        item_variances = ratings.sum_rows(model.item_variance)
+        item_variances = ratings.sum_rows(prepared.variances)
         extra = np.zeros((ratings.n_clients, len(ridge)), dtype=model.dtype)
-        extra[:, : model.n_components] = item_variances
+        extra[:, :k] = item_variances[:, :k]
         return ridge, item_variances, extra

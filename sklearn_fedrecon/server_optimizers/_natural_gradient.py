@@ -211,14 +211,12 @@ def _new_factors(
         1.0 / model.item_prior_variance,
         pull[:, None].astype(dtype),
     )
-    prior = 0.0
-    if factors.size:
-        squares = np.einsum("ik,ik->i", factors, factors) + variance.sum(axis=1)
-        prior = np.mean(squares[counts > 0], dtype=np.float64) / factors.shape[1]
+    seen = (counts > 0).astype(dtype)
+    prior = (seen @ np.square(factors) + seen @ variance) / seen.sum(dtype=dtype)
     return {
         "item_factors": factors,
         "item_variance": variance,
-        "item_prior_variance": max(float(prior), _FLOOR),
+        "item_prior_variance": np.maximum(prior, dtype.type(_FLOOR)),
     }
 
 
