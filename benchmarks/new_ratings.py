@@ -45,7 +45,10 @@ def tables(options) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         yield f"MovieLens {variant}", bunch.data, bunch.target
     except OSError as error:
         print(f"(no MovieLens: {error})")
-    yield "make_ratings 120,000", *make_ratings(1500, 1000, 120_000, random_state=0, return_X_y=True)
+    yield (
+        "make_ratings 120,000",
+        *make_ratings(1500, 1000, 120_000, random_state=0, return_X_y=True),
+    )
 
 
 def calls(X: np.ndarray, y: np.ndarray, seed: int) -> Iterator[tuple[tuple[str, str], tuple]]:

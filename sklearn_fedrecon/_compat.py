@@ -31,11 +31,12 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import joblib
 import sklearn
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn.base import BaseEstimator
+from sklearn.base import _fit_context as _untyped_fit_context
 from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import (
     HasMethods,
@@ -54,6 +55,14 @@ except ImportError:  # scikit-learn < 1.9
     class CallbackSupportMixin:
         """Stands in for the mixin of scikit-learn 1.9; offers nothing."""
 
+
+if TYPE_CHECKING:  # scikit-learn has no types: a decorated `fit` would return anything
+    Method = TypeVar("Method", bound=Callable)
+
+    def _fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[Method], Method]:
+        """Validate parameters, and tear down callbacks, around a fit."""
+else:
+    _fit_context = _untyped_fit_context
 
 __all__ = [
     "CallbackSupportMixin",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import Self
+from typing import Any, Self
 
 from sklearn.base import BaseEstimator, RegressorMixin
 
@@ -196,34 +196,34 @@ class FederatedReconstructionMF(
 
     def __init__(
         self,
-        n_components=16,
+        n_components: int = 16,
         *,
-        user_column=0,
-        item_column=1,
-        items=None,
-        rating_scale=None,
-        global_mean="federated",
-        fit_bias=True,
-        reconstruction="variational",
-        client_update="auto",
-        aggregator="mean",
-        server_optimizer="auto",
-        support_query="auto",
-        clients_per_round=None,
-        sampling="fixed",
-        client_dropout=0.0,
-        max_iter=None,
-        tol=1e-4,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=5,
-        unknown_user="warn",
-        warm_start=False,
-        dtype="float32",
-        n_jobs=None,
-        random_state=None,
-        verbose=0,
-    ):
+        user_column: int | str = 0,
+        item_column: int | str = 1,
+        items: Any = None,
+        rating_scale: Any = None,
+        global_mean: float | str = "federated",
+        fit_bias: bool = True,
+        reconstruction: Any = "variational",
+        client_update: Any = "auto",
+        aggregator: Any = "mean",
+        server_optimizer: Any = "auto",
+        support_query: Any = "auto",
+        clients_per_round: float | None = None,
+        sampling: str = "fixed",
+        client_dropout: float = 0.0,
+        max_iter: int | None = None,
+        tol: float | None = 1e-4,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        unknown_user: str = "warn",
+        warm_start: bool = False,
+        dtype: str = "float32",
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
         self.n_components = n_components
         self.user_column = user_column
         self.item_column = item_column
@@ -252,7 +252,7 @@ class FederatedReconstructionMF(
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Run the rounds on a table of ratings, then rebuild every user of it.
 
         Parameters
@@ -284,7 +284,9 @@ class FederatedReconstructionMF(
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None, total_users=None) -> Self:
+    def partial_fit(
+        self, X: Any, y: Any, sample_weight: Any = None, total_users: int | None = None
+    ) -> Self:
         """Run one round with the users given as its cohort.
 
         Items that the cohort did not rate do not move; items and users that are new join.

@@ -123,6 +123,29 @@ def _replace_rows(
     return full, merged
 
 
+class FittedAttributes:
+    """Attributes of a fitted estimator, for who reads types; `Fitted.attributes` sets them."""
+
+    item_factors_: np.ndarray
+    item_bias_: np.ndarray
+    item_variance_: np.ndarray | None
+    item_bias_variance_: np.ndarray | None
+    global_mean_: float
+    noise_variance_: float
+    user_prior_mean_: np.ndarray
+    user_prior_variance_: np.ndarray
+    items_: np.ndarray
+    n_iter_: int
+    exchanges_: dict[str, np.ndarray]
+    history_: dict[str, np.ndarray]
+    users_: np.ndarray
+    user_factors_: np.ndarray
+    user_bias_: np.ndarray
+    user_variance_: np.ndarray | None
+    n_features_in_: int
+    feature_names_in_: np.ndarray
+
+
 @dataclass(frozen=True)
 class Fitted:
     """All that a fitted estimator answers from and goes on from; replaced whole, never changed.

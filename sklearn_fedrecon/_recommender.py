@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal, Self, overload
+
+import numpy as np
+from sklearn.utils import Bunch
+
 from ._answers import (
     copy_with,
     explain,
@@ -15,15 +20,28 @@ from ._answers import (
     server_model,
     similar_items,
 )
+from ._fitted import FittedAttributes
+
+Pair = tuple[np.ndarray, np.ndarray]
+Triple = tuple[np.ndarray, np.ndarray, np.ndarray]
+Frame = Any  # pandas.DataFrame, of a package that not everybody has
+Off = Literal[False]
+On = Literal[True]
 
 
-class Recommender:
+class Recommender(FittedAttributes):
     """Methods of a fitted estimator; none of them writes to it."""
+
+    rating_scale: Any
 
     def __sklearn_is_fitted__(self) -> bool:
         """Whether a fit has ended: one that failed leaves nothing behind."""
         return hasattr(self, "_fitted")
 
+    @overload
+    def predict(self, X: Any, return_std: Off = False) -> np.ndarray: ...
+    @overload
+    def predict(self, X: Any, return_std: On) -> Pair: ...
     def predict(self, X, return_std=False):
         """Predict ratings.
 
@@ -57,7 +75,7 @@ class Recommender:
         """
         return predict(fitted_of(self), self, X, return_std=return_std)
 
-    def reconstruct_user(self, items, ratings, sample_weight=None):
+    def reconstruct_user(self, items: Any, ratings: Any, sample_weight: Any = None) -> Bunch:
         """Rebuild one user from ratings, as its device would; nothing is stored.
 
         Parameters
@@ -84,7 +102,7 @@ class Recommender:
         """
         return reconstruct_user(fitted_of(self), self, items, ratings, sample_weight)
 
-    def personalize(self, X, y, sample_weight=None):
+    def personalize(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Return a copy that also knows the users of a table, the items left as they are.
 
         Parameters
@@ -105,7 +123,7 @@ class Recommender:
         """
         return copy_with(self, personalized(fitted_of(self), self, X, y, sample_weight))
 
-    def forget_users(self):
+    def forget_users(self) -> Self:
         """Return a copy with the server side only: what a deployment would hold.
 
         Returns
@@ -115,7 +133,7 @@ class Recommender:
         """
         return copy_with(self, fitted_of(self).without_users())
 
-    def server_model(self):
+    def server_model(self) -> dict[str, np.ndarray]:
         """Return what a server would send to a device that is to serve its user.
 
         Nothing of a user is in it, but it was fitted to users' ratings: see the guide on
@@ -132,6 +150,42 @@ class Recommender:
         """
         return server_model(fitted_of(self), self.rating_scale)
 
+    @overload
+    def recommend(
+        self,
+        user: Any,
+        n: int = ...,
+        *,
+        exclude: Any = ...,
+        candidates: Any = ...,
+        caution: float | None = ...,
+        return_std: Off = ...,
+        as_frame: Off = ...,
+    ) -> Pair: ...
+    @overload
+    def recommend(
+        self,
+        user: Any,
+        n: int = ...,
+        *,
+        exclude: Any = ...,
+        candidates: Any = ...,
+        caution: float | None = ...,
+        return_std: On,
+        as_frame: Off = ...,
+    ) -> Triple: ...
+    @overload
+    def recommend(
+        self,
+        user: Any,
+        n: int = ...,
+        *,
+        exclude: Any = ...,
+        candidates: Any = ...,
+        caution: float | None = ...,
+        return_std: bool = ...,
+        as_frame: On,
+    ) -> Frame: ...
     def recommend(
         self,
         user,
@@ -208,6 +262,10 @@ class Recommender:
             as_frame=as_frame,
         )
 
+    @overload
+    def similar_items(self, item: Any, n: int = ..., *, as_frame: Off = ...) -> Pair: ...
+    @overload
+    def similar_items(self, item: Any, n: int = ..., *, as_frame: On) -> Frame: ...
     def similar_items(self, item, n=10, *, as_frame=False):
         """Items whose factors point in the same direction.
 
@@ -239,6 +297,14 @@ class Recommender:
         """
         return similar_items(fitted_of(self), self, item, n, as_frame=as_frame)
 
+    @overload
+    def popular_items(
+        self, n: int = ..., *, by: str = ..., candidates: Any = ..., as_frame: Off = ...
+    ) -> Pair: ...
+    @overload
+    def popular_items(
+        self, n: int = ..., *, by: str = ..., candidates: Any = ..., as_frame: On
+    ) -> Frame: ...
     def popular_items(self, n=10, *, by="ratings", candidates=None, as_frame=False):
         """Items for everybody, the same whoever asks: the ranking to beat.
 
@@ -275,7 +341,7 @@ class Recommender:
             fitted_of(self), self, n, by=by, candidates=candidates, as_frame=as_frame
         )
 
-    def explain(self, items, ratings, item):
+    def explain(self, items: Any, ratings: Any, item: Any) -> Bunch:
         """Tell which of a user's own ratings speak for an item, and how strongly.
 
         In closed form the prediction is linear in the ratings. Each rating adds what it
@@ -307,6 +373,26 @@ class Recommender:
         """
         return explain(fitted_of(self), self, items, ratings, item)
 
+    @overload
+    def most_informative_items(
+        self,
+        items: Any = ...,
+        ratings: Any = ...,
+        n: int = ...,
+        *,
+        candidates: Any = ...,
+        as_frame: Off = ...,
+    ) -> Pair: ...
+    @overload
+    def most_informative_items(
+        self,
+        items: Any = ...,
+        ratings: Any = ...,
+        n: int = ...,
+        *,
+        candidates: Any = ...,
+        as_frame: On,
+    ) -> Frame: ...
     def most_informative_items(
         self, items=(), ratings=(), n=10, *, candidates=None, as_frame=False
     ):

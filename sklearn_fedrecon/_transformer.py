@@ -88,6 +88,8 @@ class FederatedReconstructionTransformer(
         Global mean and item biases: what somebody is predicted who is like nobody.
     estimator_ : FederatedReconstructionMF
         The server side; items are numbered by column.
+    exchanges_ : dict of str to ndarray of shape (n_exchanges,)
+        What was asked before the first round, a row an exchange.
     history_ : dict of str to ndarray of shape (n_iter_,)
         A column a measurement.
     n_iter_ : int
@@ -119,6 +121,15 @@ class FederatedReconstructionTransformer(
     (4, 3)
     """
 
+    components_: np.ndarray
+    mean_: np.ndarray
+    estimator_: FederatedReconstructionMF
+    exchanges_: dict[str, np.ndarray]
+    history_: dict[str, np.ndarray]
+    n_iter_: int
+    n_features_in_: int
+    feature_names_in_: np.ndarray
+
     _parameter_constraints = {  # noqa: RUF012
         name: constraint
         for name, constraint in FederatedReconstructionMF._parameter_constraints.items()
@@ -127,29 +138,29 @@ class FederatedReconstructionTransformer(
 
     def __init__(
         self,
-        n_components=16,
+        n_components: int = 16,
         *,
-        rating_scale=None,
-        global_mean="federated",
-        fit_bias=True,
-        reconstruction="variational",
-        client_update="auto",
-        aggregator="mean",
-        server_optimizer="auto",
-        support_query="auto",
-        clients_per_round=None,
-        sampling="fixed",
-        client_dropout=0.0,
-        max_iter=None,
-        tol=1e-4,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=5,
-        dtype="float32",
-        n_jobs=None,
-        random_state=None,
-        verbose=0,
-    ):
+        rating_scale: Any = None,
+        global_mean: float | str = "federated",
+        fit_bias: bool = True,
+        reconstruction: Any = "variational",
+        client_update: Any = "auto",
+        aggregator: Any = "mean",
+        server_optimizer: Any = "auto",
+        support_query: Any = "auto",
+        clients_per_round: float | None = None,
+        sampling: str = "fixed",
+        client_dropout: float = 0.0,
+        max_iter: int | None = None,
+        tol: float | None = 1e-4,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        dtype: str = "float32",
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
         self.n_components = n_components
         self.rating_scale = rating_scale
         self.global_mean = global_mean
@@ -173,7 +184,7 @@ class FederatedReconstructionTransformer(
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None) -> Self:
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Run the rounds on the ratings in a matrix.
 
         Parameters
@@ -212,18 +223,19 @@ class FederatedReconstructionTransformer(
         """Fitted attributes after a round; no user is kept."""
         model, k = fitted.model, self.n_components
         server = self._engine(model.n_items)
-        vars(server).update(fitted.without_users().attributes(), n_features_in_=2)
+        server.__dict__.update(fitted.without_users().attributes(), n_features_in_=2)
         components = np.ones((len(model.user_prior_mean), model.n_items), fitted.target_dtype)
         components[:k] = model.item_factors.T
         return {
             "estimator_": server,
             "components_": components,
             "mean_": (model.global_mean + model.item_bias).astype(fitted.target_dtype),
+            "exchanges_": server.exchanges_,
             "history_": server.history_,
             "n_iter_": server.n_iter_,
         }
 
-    def transform(self, X):
+    def transform(self, X: Any) -> np.ndarray:
         """Rebuild the user of every row from its ratings.
 
         Parameters
@@ -252,7 +264,7 @@ class FederatedReconstructionTransformer(
         )
         return rebuilt(fitted, ratings, self.estimator_.n_jobs).states.astype(X.dtype)
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X: Any) -> np.ndarray:
         """Complete the rows that users stand for.
 
         Parameters

@@ -12,6 +12,8 @@ arXiv:2102.03448.
 
 from __future__ import annotations
 
+from typing import Any
+
 from ._estimator import FederatedReconstructionMF
 from .client_update import JointUpdate, SGDUpdate
 from .reconstruction import SGDReconstruction
@@ -20,7 +22,7 @@ from .splitting import BatchParitySplit, RandomSplit
 
 __all__ = ["federated_averaging", "paper_movielens", "tff_tutorial"]
 
-_PLAIN = {"n_components": 50, "fit_bias": False, "global_mean": 0.0, "tol": None}
+_PLAIN: dict[str, Any] = {"n_components": 50, "fit_bias": False, "global_mean": 0.0, "tol": None}
 
 
 def paper_movielens(**parameters) -> FederatedReconstructionMF:

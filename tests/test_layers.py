@@ -64,7 +64,7 @@ MAY_IMPORT = {
     | PARTS
     | {"_distribution", "_encoding", "_fitted", "_round", "communication", "datasets"},
     "_answers": SHARED | {"_distribution", "_encoding", "_fitted"},
-    "_recommender": {"_answers"},
+    "_recommender": {"_answers", "_fitted"},
     "_estimator": SHARED | {"_html", "_recommender", "_training"},
     "_transformer": EVERYTHING - {"persistence", "presets"},
     "presets": PARTS | {"_estimator"},

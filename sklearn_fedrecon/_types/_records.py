@@ -51,6 +51,12 @@ class UserStates:
     variances: np.ndarray | None = None
     support: SupportStatistics | None = None
 
+    def posterior_variances(self) -> np.ndarray:
+        """The variances, of users who were rebuilt with them."""
+        if self.variances is None:
+            raise ValueError("These users were rebuilt as points, without posterior variances.")
+        return self.variances
+
     def take(self, positions: np.ndarray) -> UserStates:
         """The users at ``positions``, in that order, without by-products."""
         variances = None if self.variances is None else self.variances[positions]

@@ -72,7 +72,7 @@ class VariationalUpdate(BaseEstimator):
         statistics = {"noise": error + _unknown(query, users, known, k)}
         statistics["rating_weight"] = rating_weight
         if model.fit_bias:
-            bias, variance = users.states[:, k], users.variances[:, k]
+            bias, variance = users.states[:, k], users.posterior_variances()[:, k]
             statistics |= {"bias_mean": bias, "bias_square": np.square(bias) + variance}
         names = ("squared_error", "examples", "loss", "batches")
         measured = (error, rating_weight, error, rating_weight)
@@ -81,7 +81,7 @@ class VariationalUpdate(BaseEstimator):
             np.ones(query.n_clients),
             _rows(weighted, weights, users, model),
             statistics,
-            {"second_moment": SecondMoment(users.factors(k), users.variances[:, :k])},
+            {"second_moment": SecondMoment(users.factors(k), users.posterior_variances()[:, :k])},
             dict(zip(names, measured, strict=True)),
         )
 
@@ -90,7 +90,8 @@ def _unknown(
     query: ClientRatings, users: UserStates, known: SupportStatistics, k: int
 ) -> np.ndarray:
     """What of a client's noise sum is not its squared error, (n_clients,)."""
-    noise = np.einsum("cj,cj->c", known.squares, users.variances, dtype=np.float64)
+    variances = users.posterior_variances().astype(np.float64)
+    noise = np.einsum("cj,cj->c", known.squares, variances)
     noise += np.einsum("cj,cj->c", known.variances[:, :k], np.square(users.factors(k)))
     # Without the variances of the biases the noise was too small where items have few ratings:
     # the biases of 30,000 items with 1.5 ratings each then fitted the noise, and intervals of
@@ -106,7 +107,7 @@ def _rows(
 ) -> dict[str, ItemRows]:
     """What concerns items: rows that share coefficients are summed by one product."""
     k = model.n_components
-    shrinkage = Shrinkage(weights, users.variances[:, :k], model.item_factors)
+    shrinkage = Shrinkage(weights, users.posterior_variances()[:, :k], model.item_factors)
     rows = {"item_factors": ItemRows(weighted, users.factors(k), shrinkage)}
     if model.fit_bias:
         rows["item_bias"] = ItemRows(weighted)

@@ -38,7 +38,7 @@ class Writer:
     def __init__(self, folder: Path, user_column, item_column, items, dtype: np.dtype):
         self._folder, self._columns, self._dtype = folder, (user_column, item_column), dtype
         self._users: IdIndex | None = None
-        self._items: IdIndex | None = None
+        self._items = IdIndex(np.empty(0, dtype=np.int64), "item")
         self._fixed = items is not None
         if self._fixed:
             self._items = IdIndex.fit(check_ids(items, "items"), "item")
@@ -87,9 +87,7 @@ class Writer:
 
     def _add_items(self, items: np.ndarray) -> None:
         """Let items that are new follow those known, unless there is a catalogue."""
-        if self._items is None:
-            self._items = IdIndex.fit(items, "item")
-        elif not self._fixed:
+        if not self._fixed:
             self._items = self._items.union(items)
 
     def _append(self, ratings: ClientRatings) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.utils import Bunch, check_random_state
@@ -182,7 +183,7 @@ class ClientDataset:
             Of clients 0 to ``n_users - 1``.
         """
         columns = {name: getattr(self._ratings, name) for name in ("values", *OPTIONAL)}
-        fitting = {
+        fitting: dict[str, Any] = {
             name: values if values is None else values.astype(dtype, copy=False)
             for name, values in columns.items()
         }

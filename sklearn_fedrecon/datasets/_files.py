@@ -5,8 +5,10 @@ import math
 import numbers
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal, overload
 
 import numpy as np
+from sklearn.utils import Bunch
 
 from ._base import ratings_bunch
 from ._text import first_line, is_number, open_text, read_columns, records_of
@@ -21,6 +23,10 @@ _KINDS = {
 }
 
 
+@overload
+def load_ratings(path: Any, *, return_X_y: Literal[True], **options: Any) -> tuple[Any, Any]: ...
+@overload
+def load_ratings(path: Any, *, return_X_y: Literal[False] = ..., **options: Any) -> Bunch: ...
 def load_ratings(
     path,
     *,
@@ -206,7 +212,7 @@ def _find_delimiter(line, delimiter):
     return delimiter
 
 
-def _position(kind, column, names, where):
+def _position(kind: str, column: int | str, names: list[str], where: str) -> int:
     """Position of one column, given by position or name."""
     parameter = f"{kind}_column={column!r}"
     if isinstance(column, str):

@@ -5,9 +5,11 @@ import zipfile
 import zlib
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any, Literal, overload
 
 import numpy as np
 from sklearn.datasets import fetch_file, get_data_home
+from sklearn.utils import Bunch
 
 from .._compat import warn_caller
 from ._archives import ARCHIVES, load_contents, read_catalogue, to_text
@@ -37,6 +39,14 @@ _MAY_BE_SHARED = "They may be redistributed under these same conditions only."
 _MAY_NOT_BE_SHARED = "They may not be redistributed without separate permission."
 
 
+@overload
+def fetch_movielens(
+    variant: str = ..., *, return_X_y: Literal[True], **options: Any
+) -> tuple[Any, Any]: ...
+@overload
+def fetch_movielens(
+    variant: str = ..., *, return_X_y: Literal[False] = ..., **options: Any
+) -> Bunch: ...
 def fetch_movielens(
     variant="latest-small",
     *,

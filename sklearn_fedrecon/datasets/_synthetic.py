@@ -1,9 +1,10 @@
 """Ratings drawn from a known model."""
 
 import numbers
+from typing import Any, Literal, overload
 
 import numpy as np
-from sklearn.utils import check_random_state, check_scalar
+from sklearn.utils import Bunch, check_random_state, check_scalar
 
 from ._activity import activity_limits, choose_items, scale_to_total
 from ._base import factor_products, ratings_bunch
@@ -17,6 +18,24 @@ factors + noise{rounding}. Rows are sorted by user, then by item. Nobody's ratin
 """
 
 
+@overload
+def make_ratings(
+    n_users: int = ...,
+    n_items: int = ...,
+    n_ratings: int = ...,
+    *,
+    return_X_y: Literal[True],
+    **options: Any,
+) -> tuple[Any, Any]: ...
+@overload
+def make_ratings(
+    n_users: int = ...,
+    n_items: int = ...,
+    n_ratings: int = ...,
+    *,
+    return_X_y: Literal[False] = ...,
+    **options: Any,
+) -> Bunch: ...
 def make_ratings(
     n_users=6040,
     n_items=3706,
@@ -174,7 +193,7 @@ def make_ratings(
         check_scalar(value, name, numbers.Integral, min_val=1)
     _check_real(noise_std, "noise_std", smallest=0)
     _check_real(activity_std, "activity_std", smallest=0, largest=10)
-    low, high = _check_scale(rating_scale) if rounded else (-np.inf, np.inf)
+    scale = _check_scale(rating_scale) if rounded else None
     variances = _component_variances(spectrum, n_components, component_variance)
     limits = activity_limits(
         n_users, n_items, n_ratings, min_ratings_per_user, max_ratings_per_user
@@ -197,7 +216,7 @@ def make_ratings(
     return ratings_bunch(
         users,
         items,
-        np.clip(np.rint(target), low, high) if rounded else target,
+        target if scale is None else np.clip(np.rint(target), *scale),
         return_X_y=return_X_y,
         as_frame=as_frame,
         expected_ratings=expected,

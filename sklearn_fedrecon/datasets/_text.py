@@ -49,7 +49,7 @@ def read_columns(lines, delimiter, positions, kinds):
             quotechar='"' if delimiter in _QUOTING_DELIMITERS else None,
             ndmin=1,
         )
-    return [table] if dtype is str else [table[name] for name in table.dtype.names]
+    return [table] if dtype is str else [table[name] for name in table.dtype.names or ()]
 
 
 def open_text(path, encoding):
@@ -96,9 +96,11 @@ def records_of(lines, delimiter):
     fields : list of str
         Its fields. Blank lines are passed over.
     """
-    quoting = csv.QUOTE_MINIMAL if delimiter in _QUOTING_DELIMITERS else csv.QUOTE_NONE
     lines, character = _with_one_character(lines, delimiter)
-    reader = csv.reader(lines, delimiter=character, quoting=quoting)
+    if delimiter in _QUOTING_DELIMITERS:
+        reader = csv.reader(lines, delimiter=character, quoting=csv.QUOTE_MINIMAL)
+    else:
+        reader = csv.reader(lines, delimiter=character, quoting=csv.QUOTE_NONE)
     for fields in reader:
         if fields:
             yield reader.line_num, fields

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral
 
 import numpy as np
@@ -178,7 +179,7 @@ class ReconstructionCurveDisplay(AxesMixin):
         return self
 
 
-def _steps(n_revealed: Any, counts: np.ndarray) -> np.ndarray:
+def _steps(n_revealed: str | Sequence[int], counts: np.ndarray) -> np.ndarray:
     """Numbers of ratings to reveal, in ascending order, given those that users have."""
     if isinstance(n_revealed, str) and n_revealed == "auto":
         return np.array([step for step in _STEPS if step == 0 or np.median(counts) > step])

@@ -14,12 +14,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from numbers import Integral
+from typing import Any, Literal, overload
 
 import numpy as np
 from scipy import sparse
 from sklearn.utils import check_array
 
 
+@overload
+def ndcg_at_k(
+    scores: Any, relevant: Any, seen: Any, *, k: int = ..., average: Literal[True] = ...
+) -> float: ...
+@overload
+def ndcg_at_k(
+    scores: Any, relevant: Any, seen: Any, *, k: int = ..., average: Literal[False]
+) -> np.ndarray: ...
 def ndcg_at_k(scores, relevant, seen, *, k=10, average=True):
     """Normalized discounted cumulative gain of the best ``k`` candidates.
 
@@ -61,6 +70,14 @@ def ndcg_at_k(scores, relevant, seen, *, k=10, average=True):
     return _average(_ndcg, scores, relevant, seen, k, average)
 
 
+@overload
+def recall_at_k(
+    scores: Any, relevant: Any, seen: Any, *, k: int = ..., average: Literal[True] = ...
+) -> float: ...
+@overload
+def recall_at_k(
+    scores: Any, relevant: Any, seen: Any, *, k: int = ..., average: Literal[False]
+) -> np.ndarray: ...
 def recall_at_k(scores, relevant, seen, *, k=10, average=True):
     """Share of a client's relevant items found among its best ``k`` candidates.
 
@@ -95,6 +112,14 @@ def recall_at_k(scores, relevant, seen, *, k=10, average=True):
     return _average(_recall, scores, relevant, seen, k, average)
 
 
+@overload
+def hit_rate_at_k(
+    scores: Any, relevant: Any, seen: Any, *, k: int = ..., average: Literal[True] = ...
+) -> float: ...
+@overload
+def hit_rate_at_k(
+    scores: Any, relevant: Any, seen: Any, *, k: int = ..., average: Literal[False]
+) -> np.ndarray: ...
 def hit_rate_at_k(scores, relevant, seen, *, k=10, average=True):
     """Share of clients that find a relevant item among their best ``k`` candidates.
 
@@ -128,7 +153,7 @@ def hit_rate_at_k(scores, relevant, seen, *, k=10, average=True):
     return _average(_hit, scores, relevant, seen, k, average)
 
 
-def coverage_at_k(scores, seen, *, k=10) -> float:
+def coverage_at_k(scores: Any, seen: Any, *, k: int = 10) -> float:
     """Share of the catalogue that is recommended to at least one client.
 
     Parameters
@@ -156,7 +181,7 @@ def coverage_at_k(scores, seen, *, k=10) -> float:
     return float(np.mean(1 - missed_at_k(scores, seen, k)))
 
 
-def missed_at_k(scores, seen, k: int) -> np.ndarray:
+def missed_at_k(scores: Any, seen: Any, k: int) -> np.ndarray:
     """Probability of every item to be recommended to no client.
 
     Parameters
@@ -199,7 +224,7 @@ def _hit(scores: np.ndarray, gains: np.ndarray, k: int) -> float:
     tied = (inclusion > 0) & (inclusion < 1)
     n_tied, n_relevant = np.count_nonzero(tied), np.count_nonzero(gains[tied])
     places = np.arange(min(k, len(scores)) - np.count_nonzero(inclusion == 1))
-    return 1 - np.prod((n_tied - n_relevant - places) / (n_tied - places))
+    return float(1 - np.prod((n_tied - n_relevant - places) / (n_tied - places)))
 
 
 def _inclusion(scores: np.ndarray, k: int) -> np.ndarray:

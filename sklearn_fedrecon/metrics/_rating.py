@@ -7,12 +7,13 @@ of them (or any metric of scikit-learn's form) client by client.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
 
-def rmse(y_true, y_pred, *, sample_weight=None) -> float:
+def rmse(y_true: Any, y_pred: Any, *, sample_weight: Any = None) -> float:
     """Root of the mean squared error.
 
     Parameters
@@ -39,7 +40,7 @@ def rmse(y_true, y_pred, *, sample_weight=None) -> float:
     return float(np.sqrt(np.average(errors**2, weights=weights)))
 
 
-def mae(y_true, y_pred, *, sample_weight=None) -> float:
+def mae(y_true: Any, y_pred: Any, *, sample_weight: Any = None) -> float:
     """Mean absolute error.
 
     Parameters
@@ -66,7 +67,9 @@ def mae(y_true, y_pred, *, sample_weight=None) -> float:
     return float(np.average(np.abs(errors), weights=weights))
 
 
-def rating_accuracy(y_true, y_pred, *, tolerance=0.5, sample_weight=None) -> float:
+def rating_accuracy(
+    y_true: Any, y_pred: Any, *, tolerance: float = 0.5, sample_weight: Any = None
+) -> float:
     """Share of the predictions that miss by no more than a tolerance.
 
     With the default tolerance on whole-star ratings, a prediction counts where rounding
@@ -105,7 +108,9 @@ def rating_accuracy(y_true, y_pred, *, tolerance=0.5, sample_weight=None) -> flo
     return float(np.average(np.abs(errors) <= tolerance, weights=weights))
 
 
-def per_client(metric: Callable, y_true, y_pred, clients, *, sample_weight=None) -> dict:
+def per_client(
+    metric: Callable, y_true: Any, y_pred: Any, clients: Any, *, sample_weight: Any = None
+) -> dict:
     """Value of a rating metric for every client.
 
     Parameters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -79,7 +80,7 @@ def _has_missing(column, ids: np.ndarray) -> bool:
     return bool((ids != ids).any()) or (ids.dtype == object and None in ids.tolist())
 
 
-def _position(X, names, column, name: str) -> int:
+def _position(X: Any, names: list | None, column: int | str, name: str) -> int:
     """Position of a column that is given by position or by name."""
     if isinstance(column, str):
         if names is None:

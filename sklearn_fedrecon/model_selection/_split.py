@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from numbers import Integral
+from typing import Any
 
 import numpy as np
 from sklearn.model_selection import BaseCrossValidator
@@ -52,8 +52,16 @@ class UserKFold(BaseCrossValidator):
     [1 3 4] [0 2]
     """
 
-    def __init__(self, n_splits=5, *, user_column=0, shuffle=True, random_state=None):
-        if not isinstance(n_splits, Integral) or isinstance(n_splits, bool) or n_splits < 2:
+    def __init__(
+        self,
+        n_splits: int = 5,
+        *,
+        user_column: int | str = 0,
+        shuffle: bool = True,
+        random_state: Any = None,
+    ) -> None:
+        whole = isinstance(n_splits, int | np.integer) and not isinstance(n_splits, bool)
+        if not whole or n_splits < 2:
             raise ValueError(f"n_splits must be an integer of at least 2; got {n_splits!r}.")
         if not isinstance(shuffle, bool | np.bool_):
             raise TypeError(f"shuffle must be True or False; got {shuffle!r}.")

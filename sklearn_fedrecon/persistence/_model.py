@@ -23,7 +23,7 @@ FORMAT, VERSION = "sklearn_fedrecon model", 2
 _HISTORY, _EXCHANGES = "history.", "exchanges."
 
 
-def save_model(estimator, path, *, users=False) -> None:
+def save_model(estimator: Any, path: Any, *, users: bool = False) -> None:
     """Save a fitted estimator, without pickle.
 
     The file holds the server side: the items, the prior of the users, the history, the
@@ -93,7 +93,7 @@ def save_model(estimator, path, *, users=False) -> None:
     write_archive(path, arrays | {"about": np.frombuffer(text, np.uint8)})
 
 
-def load_model(path) -> FederatedReconstructionMF:
+def load_model(path: Any) -> FederatedReconstructionMF:
     """Load what `save_model` wrote.
 
     Nothing in a file is run. A file ends in the SHA-256 of all bytes before it, so one that
@@ -228,7 +228,8 @@ def _restored(arrays: dict[str, np.ndarray], about: dict[str, Any]) -> Federated
     if "users" in ids:
         users = _index(ids["users"], "user")
         fitted = replace(fitted, devices=_devices(arrays, users, fitted.model))
-    vars(estimator).update(fitted.attributes(), n_features_in_=int(about["n_features_in"]))
+    width = int(about["n_features_in"])
+    estimator.__dict__.update(fitted.attributes(), n_features_in_=width)
     if about["feature_names_in"] is not None:
         estimator.feature_names_in_ = np.array(about["feature_names_in"], dtype=object)
     return estimator

@@ -47,9 +47,10 @@ def to_plain(name: str, value: Any) -> Any:
         kind = next(name for name, kind in _SEQUENCES.items() if isinstance(value, kind))
         return {kind: [to_plain(name, element) for element in value]}
     if isinstance(value, BaseEstimator) and _class_of(_path(value)) is type(value):
-        parameters = value.get_params(deep=False)
+        part: Any = value
+        parameters = part.get_params(deep=False)
         plain = {key: to_plain(f"{name}__{key}", item) for key, item in parameters.items()}
-        return {"part": _path(value), "parameters": plain}
+        return {"part": _path(part), "parameters": plain}
     raise TypeError(
         f"{name}={value!r} cannot be saved: a file without pickle holds numbers, strings, lists "
         "of them and the parts of sklearn_fedrecon. Set the parameter to one of these before "
@@ -85,7 +86,7 @@ def from_plain(plain: Any) -> Any:
     return np.array(values) if kind == "array" else _SEQUENCES[kind](values)
 
 
-def _path(part: BaseEstimator) -> str:
+def _path(part: Any) -> str:
     """Where a part of this package is found, as in "splitting.RandomSplit"."""
     for name, module in MODULES.items():
         if getattr(module, type(part).__name__, None) is type(part):

@@ -106,7 +106,7 @@ class SGDReconstruction(BaseEstimator):
         """
         random = generator(seed, Stream.ITEM_FACTORS)
         factors = random.uniform(-_SPREAD, _SPREAD, (n_items, n_components))
-        start = np.zeros(n_components + fit_bias, dtype=dtype)
+        start: np.ndarray = np.zeros(n_components + fit_bias, dtype=dtype)
         if self._from_server():
             random = generator(seed, Stream.USER_FACTORS)
             start[:n_components] = random.uniform(-_SPREAD, _SPREAD, n_components)

@@ -208,7 +208,7 @@ def _new_factors(
         model.item_factors,
         gradient,
         np.outer(counts.astype(dtype), curvature.astype(dtype)),
-        1.0 / model.item_prior_variance,
+        1.0 / np.asarray(model.item_prior_variance),
         pull[:, None].astype(dtype),
     )
     seen = (counts > 0).astype(dtype)
