@@ -58,6 +58,13 @@ def test_weighted_mean():
     assert (measured["loss"], measured["rejected"], measured["finite"]) == (6.0, 0.0, True)
 
 
+def test_small_weights_are_weights_too():
+    light, _ = aggregate(updates(weights=(0.1, 0.3, 0.2)))
+    heavy, _ = aggregate(updates())
+    np.testing.assert_allclose(light.rows["item_bias"], heavy.rows["item_bias"], rtol=1e-14)
+    assert light.client_weight == pytest.approx(0.6)
+
+
 def test_chunks_are_added():
     one, _ = aggregate(updates())
     two, measured = aggregate(updates(), updates())

@@ -10,6 +10,7 @@ from sklearn_fedrecon._fitted import rebuild_users
 from sklearn_fedrecon._round import Question, RoundParts
 from sklearn_fedrecon._training import _loop
 from sklearn_fedrecon._training._exchanges import RatingMean, RatingScale, run_exchanges
+from sklearn_fedrecon._training._guard import DivergenceGuard
 from sklearn_fedrecon._training._loop import Schedule, simulate, timed_round
 from sklearn_fedrecon._training._start import _mean_and_scale
 from sklearn_fedrecon._training._validation import HeldOut, held_out_rmse, hold_out
@@ -17,10 +18,12 @@ from sklearn_fedrecon._types import (
     Aggregate,
     ClientRatings,
     DeviceContext,
+    Guard,
     LoopState,
     Outcome,
     PartialSum,
     Prepared,
+    RoundReport,
     ServerContext,
     ServerModel,
     ServerState,
@@ -29,6 +32,7 @@ from sklearn_fedrecon._types import (
 from sklearn_fedrecon.aggregation import Mean
 from sklearn_fedrecon.communication import model_bytes
 from sklearn_fedrecon.sampling import FixedSampling, PoissonSampling
+from sklearn_fedrecon.splitting import RandomSplit
 
 N_CLIENTS, N_ITEMS = 12, 5
 
@@ -298,6 +302,27 @@ def test_ratings_of_zero_are_no_scale():
     assert len(run(Learner([0.0, 1e-9, 5.0, 1.0, 1.0], **zero), schedule(4, tol=None))) == 4
 
 
+@pytest.mark.parametrize(("loss", "diverged"), [(5.0, False), (5.01, True), (np.inf, True)])
+def test_the_guard_by_its_numbers(loss, diverged):
+    script = Learner()
+    guard = DivergenceGuard(RoundParts(script, script, script, script, script))
+    assert guard.watches
+    numbers = {"finite": True, "rejected_clients": 0}
+
+    def judged(memory, loss, baseline):
+        report = RoundReport(0, 3, 9, {**numbers, "loss": loss}, baseline)
+        return guard.judge(memory, report, start())
+
+    # What predicting the mean would cost is not measured in every round: NaN says nothing.
+    memory, _ = judged(Guard(), 1.0, float("nan"))
+    assert (memory.baseline, memory.lowest) == (0.0, 1.0)
+    memory, _ = judged(memory, 1.0, 1.0)
+    assert memory.baseline == 1.0
+    after, found = judged(memory, loss, float("nan"))
+    assert found == diverged
+    assert (after.baseline, after.lowest) == (1.0, 1.0)
+
+
 def test_divergence_names_what_to_lower():
     with pytest.warns(ConvergenceWarning, match="Lower .*server_optimizer__learning_rate=0.25"):
         run(Learner(round_0={"finite": False}), schedule())
@@ -340,6 +365,7 @@ def test_an_empty_cohort_is_recorded_and_changes_nothing():
         assert loop.server.model.global_mean == before.model.global_mean
         assert np.isnan(report.measurements["loss"])
         assert report.measurements["bytes_up"] == report.measurements["bytes_down"] == 0
+        assert report.measurements["finite"]
 
 
 def test_report_of_a_round():
@@ -406,6 +432,8 @@ def test_first_exchange(dtype, weights, scatter):
     assert costs["bytes_up"].tolist() == [2 * 8 * N_CLIENTS] * 2
     assert costs["bytes_down"].tolist() == [0, 8 * N_CLIENTS]
     assert costs["clients"].tolist() == [N_CLIENTS] * 2
+    for clock in ("cpu_seconds", "wall_seconds"):
+        assert ((costs[clock] >= 0) & (costs[clock] < 60)).all()
 
 
 def test_a_large_mean_leaves_the_scale_its_digits():
@@ -472,6 +500,7 @@ def test_held_out_error(weights):
 
     class Halves(Servant):
         def reconstruct(self, support, prepared, context):
+            assert context == DeviceContext(0, 0, serving=True)
             return UserStates(super().reconstruct(support, prepared, context).states / 100)
 
     parts = RoundParts(Halves(), Halves(), None, None, None)
@@ -504,6 +533,18 @@ def test_a_new_user_moves_nobody_in_or_out_of_the_hold_out(ids):
     if 4 in train.clients:  # the same halves of the same users
         assert judged.query.values.tolist() == held_out.query.values.tolist()
     assert 0 < len(held) < N_CLIENTS
+
+
+def test_held_out_users_are_judged_on_the_larger_half():
+    ratings, ids = make_ratings(), np.arange(N_CLIENTS) * 7
+    train, held_out = hold_out(EarlyStopping, ratings, ids, seed=5)
+    held = np.setdiff1d(np.arange(N_CLIENTS), train.clients)
+    assert held_out.query.lengths.tolist() == (-(-ratings.lengths[held] // 2)).tolist()
+    assert held_out.support.lengths.tolist() == (ratings.lengths[held] // 2).tolist()
+    by_id = replace(ratings.take(held), clients=ids[held])
+    query, support = RandomSplit(0.5).split(by_id, DeviceContext(0, 5))
+    assert query.values.tolist() == held_out.query.values.tolist()
+    assert support.values.tolist() == held_out.support.values.tolist()
 
 
 def test_the_share_held_out_is_that_asked_for():

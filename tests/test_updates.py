@@ -13,7 +13,7 @@ N_ROWS, N_CLIENTS = sum(LENGTHS), len(LENGTHS)
 
 
 def make(*, moments=True, explicit=False, bias=True, shared=False, dtype="float64", seed=0):
-    """Four clients; the second sends no rows. A second array of factors is sent as well."""
+    """Four clients; the second sends no rows, nobody any of the last item. Factors come twice."""
     random = np.random.default_rng(seed)
 
     def draw(*shape):
@@ -39,7 +39,7 @@ def make(*, moments=True, explicit=False, bias=True, shared=False, dtype="float6
     return ClientUpdates(
         Pattern(
             np.cumsum([0, *LENGTHS]),
-            np.concatenate([random.permutation(N_ITEMS)[:n] for n in LENGTHS]),
+            np.concatenate([random.permutation(N_ITEMS - 1)[:n] for n in LENGTHS]),
             N_ITEMS,
         ),
         np.array([1.0, 2.0, 0.5, 3.0]),

@@ -44,7 +44,7 @@ class Pattern:
 
     def per_row(self, values: np.ndarray) -> np.ndarray:
         """Each client's value once for each of its rows."""
-        return np.repeat(values, np.diff(self.indptr), axis=0)
+        return np.repeat(values, np.diff(self.indptr))
 
     def client_sums(self, values: np.ndarray) -> np.ndarray:
         """Sums of a number per row over each client's own, in float64, (n_clients,)."""
