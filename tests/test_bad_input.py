@@ -281,6 +281,18 @@ def test_more_clients_a_round_than_users(sampling):
         new(clients_per_round=6, sampling=sampling, early_stopping=True).fit(X, y)
 
 
+@pytest.mark.parametrize("call", ["fit", "partial_fit"])
+def test_ratings_that_single_precision_cannot_tell_apart(call):
+    message = (
+        "lie 8 apart in dtype='float32'.*subtract a constant from them, or use dtype='float64'"
+    )
+    with pytest.raises(ValueError, match=message):
+        getattr(new(), call)(X, y + 1e8)
+    double = getattr(new(dtype="float64"), call)(X, y + 1e8)
+    expected = getattr(new(dtype="float64"), call)(X, y)
+    np.testing.assert_allclose(double.predict(X) - 1e8, expected.predict(X), atol=1e-4)
+
+
 def test_nobody_left_to_train_on():
     message = r"holds out a user, and there is 1 \(n_samples=3\), which leaves nobody to train on"
     with pytest.raises(ValueError, match=message):

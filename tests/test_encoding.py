@@ -15,6 +15,7 @@ from sklearn.utils.fixes import parse_version
 
 from sklearn_fedrecon._encoding import (
     IdIndex,
+    check_digits,
     check_ids,
     check_table,
     check_targets,
@@ -726,8 +727,8 @@ def test_repeated_pairs_can_be_kept():
     [
         ([1.0, 1e39], None, "Ratings of magnitude 1e.39 are too large for dtype='float32'"),
         ([1.0, -1e39], None, "Ratings of magnitude 1e.39 are too large"),
-        ([1.0, 2.0], [1.0, 1e39], "Sample weights of magnitude 1e.39 are too large"),
-        ([1.0, 2.0], [1.0, 1e-60], "Sample weights of magnitude 1e-60 are too small"),
+        ([1.0, 2.0], [1e10, 1e39], "Sample weights of magnitude 1e.39 are too large"),
+        ([1.0, 2.0], [1e-30, 1e-60], "Sample weights of magnitude 1e-60 are too small"),
         ([-1e20, 1e20], None, "Squared differences of magnitude 2e.40 are too large"),
     ],
 )
@@ -755,3 +756,63 @@ def test_inputs_are_left_alone():
     encode_ratings(*rows, n_items=9, n_users=12)
     for array, copy in zip(rows, copies, strict=True):
         np.testing.assert_array_equal(array, copy)
+
+
+# --- what a type can hold -----------------------------------------------------------------------
+
+
+def encoded(values, weights=None, dtype="float32"):
+    n = len(values)
+    users, items = np.arange(n) % 5, np.arange(n) // 5
+    values = np.asarray(values, dtype=float)
+    return encode_ratings(users, items, values, weights, n_items=n, dtype=dtype)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(
+    ("offset", "dtype", "fits"),
+    [
+        (0, "float32", True),
+        (1e6, "float32", True),
+        (1e7, "float32", False),
+        (1e8, "float32", False),
+        (1e8, "float64", True),
+        (1e14, "float64", True),
+        (1e17, "float64", False),
+    ],
+)
+def test_ratings_far_from_zero_keep_what_tells_them_apart_or_are_refused(
+    offset, dtype, fits, sign
+):
+    values = sign * (offset + np.arange(1, 6, dtype=float))
+    if fits:
+        check_digits(values, dtype)
+        kept = np.ptp(encoded(values, dtype=dtype).values)
+        assert kept == pytest.approx(np.ptp(values), rel=0.05)
+    elif np.ptp(values) > 0:
+        with pytest.raises(ValueError, match=r"apart in dtype=.* subtract a constant"):
+            check_digits(values, dtype)
+
+
+def test_equal_ratings_have_nothing_to_lose():
+    check_digits(np.full(5, 1e8), "float32")
+    check_digits(np.zeros(0), "float32")
+
+
+@pytest.mark.parametrize(
+    ("least", "dtype", "fits"),
+    [
+        (1e-5, "float32", True),
+        (1e-13, "float32", True),
+        (1e-15, "float32", False),
+        (1e-30, "float64", True),
+        (1e-33, "float64", False),
+    ],
+)
+def test_weights_that_a_type_cannot_weigh_against_each_other_are_refused(least, dtype, fits):
+    weights = np.array([1.0, least, 0.5])
+    if fits:
+        assert len(encoded([1, 2, 3], weights, dtype).weights) == 3
+    else:
+        with pytest.raises(ValueError, match=r"Sample weights from .* span more than dtype"):
+            encoded([1, 2, 3], weights, dtype)

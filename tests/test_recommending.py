@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from sklearn_fedrecon import FederatedReconstructionMF
+from sklearn_fedrecon._answers._ranking import _candidates
 from sklearn_fedrecon._answers._recommending import CAUTION
 from sklearn_fedrecon.datasets import make_ratings
 
@@ -184,6 +185,22 @@ def test_what_is_excluded_comes_on_top_of_what_was_rated(model, user):
 def test_nothing_is_excluded_where_nobody_asks_for_it(model, user):
     items, _ = model.recommend(user, 8, exclude=None)
     np.testing.assert_array_equal(np.sort(items), np.broadcast_to(np.arange(8), items.shape))
+
+
+def test_only_those_who_may_be_among_the_best_are_scored_again():
+    """The selection is worth it: of 400 items, few more than those asked for."""
+    bounds = np.random.default_rng(0).normal(size=(50, 400)).astype("f4")
+    bounds[3, 5:] = -np.inf  # this user is left five items
+    bounds[7, :] = 1.0  # and this one likes all of them alike
+    users, places = _candidates(bounds, 10)
+    counts = np.bincount(users, minlength=50)
+    assert (counts[3], counts[7]) == (5, 400)
+    others = np.delete(counts, [3, 7])
+    assert others.min() == 10
+    assert others.max() <= 12
+    for user in (0, 3, 20):
+        best = set(np.argsort(-bounds[user], kind="stable")[: min(10, counts[user])].tolist())
+        assert best <= set(places[users == user].tolist())
 
 
 @pytest.mark.parametrize("n", [1, 7, 60])

@@ -41,7 +41,54 @@ def known_users(X, y):
     ReconstructionScorer()(new().fit(X, y), X[some], y[some])
 
 
-@pytest.mark.parametrize("call", [cold_start, nobody_updates, groups, known_users])
+def equal_ratings(X, y):
+    new().fit(X, np.full(len(y), 4.0))
+
+
+def nobody_came(X, y):
+    new(clients_per_round=1e-6, sampling="poisson").fit(X, y)
+
+
+def fewer_ratings(X, y):
+    new().fit(X, y).partial_fit(X[:1], y[:1])
+
+
+def fewer_ratings_served(X, y):
+    new().fit(X, y).personalize(X[:1], y[:1])
+
+
+MESSAGES = {
+    cold_start: "rows belong to users that are not known",
+    nobody_updates: "No round updated the items",
+    groups: "groups is ignored by UserKFold",
+    known_users: "users to score were in training",
+    equal_ratings: "All 400 ratings are 4: .* implicit feedback",
+    nobody_came: r"Nobody took part in any of the 2 round\(s\)",
+    fewer_ratings: r"1 known user\(s\) come with fewer .*, the first is 0 with 1 after",
+    fewer_ratings_served: "fewer ratings than before",
+}
+
+
+@pytest.mark.parametrize(("call", "message"), MESSAGES.items())
+def test_what_is_said(table, call, message):
+    with pytest.warns(UserWarning, match=message):
+        call(*table)
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_is_in_order_is_not_warned_of(table):
+    X, y = table
+    new().fit(X[:1], y[:1])  # one rating is equal to itself
+    new().fit(X, np.where(np.arange(len(y)) == 7, 3.0, 4.0))
+    model = new().fit(X, y)
+    both = X[:, 0] < 2
+    model.personalize(X[both], y[both])  # all of their ratings, once more
+    newcomer = np.array([[1000, 3]])
+    model.personalize(newcomer, [2.0]).partial_fit(newcomer, [3.0])
+    model.forget_users().partial_fit(X[:1], y[:1])  # who was forgotten has nothing to lose
+
+
+@pytest.mark.parametrize("call", MESSAGES)
 def test_the_line_is_the_callers(table, call):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

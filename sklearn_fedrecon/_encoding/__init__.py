@@ -15,12 +15,13 @@ An estimator goes through it in this order::
 
 from ._ids import check_ids, id_keys
 from ._index import IdIndex
-from ._ratings import encode_ratings
+from ._ratings import check_digits, encode_ratings
 from ._table import check_table, read_columns, read_rows
 from ._targets import check_scale, check_targets, drop_zero_weight, scale_bounds
 
 __all__ = [
     "IdIndex",
+    "check_digits",
     "check_ids",
     "check_scale",
     "check_table",

@@ -7,6 +7,8 @@ import numpy as np
 from .._types import ClientRatings
 from ._index import group_begins
 
+_LEAST_STEPS = 0.05  # of the range of the ratings, that two numbers of a type may be apart
+
 
 def encode_ratings(
     users: np.ndarray,
@@ -162,4 +164,50 @@ def _fit_into(numbers: np.ndarray, dtype: str | np.dtype, what: str) -> np.ndarr
             f"{what} of magnitude {numbers.min():.3g} are too small for "
             f"dtype={np.dtype(dtype).name!r}; rescale them or use dtype='float64'."
         )
+    if what == "Sample weights":
+        _check_span(numbers, np.dtype(dtype))
     return cast
+
+
+def check_digits(ratings: np.ndarray, dtype: str | np.dtype) -> None:
+    """Refuse ratings so far from zero that a type has no digits for what tells them apart.
+
+    Of ratings of 1e8 + {1, ..., 5}, float32 keeps one number in eight: the error of a fit was 3.7
+    where it is 0.87. For all ratings of a fit: those of one user may well be nearly equal.
+
+    Parameters
+    ----------
+    ratings : ndarray of shape (n_ratings,)
+        Or the lowest and the highest.
+    dtype : str or dtype
+
+    Raises
+    ------
+    ValueError
+    """
+    dtype = np.dtype(dtype)
+    if len(ratings) == 0:
+        return
+    low, high = float(ratings.min()), float(ratings.max())
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused elsewhere
+        step = float(np.spacing(np.asarray(max(abs(low), abs(high))).astype(dtype)))
+    if high > low and step > _LEAST_STEPS * (high - low):
+        raise ValueError(
+            f"Ratings from {low:.10g} to {high:.10g} lie {step:.3g} apart in dtype="
+            f"{dtype.name!r}, which cannot tell them from each other: subtract a constant from "
+            "them, or use dtype='float64'."
+        )
+
+
+def _check_span(weights: np.ndarray, dtype: np.dtype) -> None:
+    """Refuse weights of which the least count for nothing beside the largest.
+
+    Systems with weights of 1e-15 to 1e15 were solved in float32 to predictions of 2e15.
+    """
+    least, most = float(weights.min(initial=np.inf)), float(weights.max(initial=0))
+    if least > 0 and most / least > np.finfo(dtype).eps ** -2.0:
+        raise ValueError(
+            f"Sample weights from {least:.3g} to {most:.3g} span more than dtype={dtype.name!r} "
+            f"can weigh against each other, a factor of {np.finfo(dtype).eps ** -2.0:.1g}: clip "
+            "them, leave the smallest out (weight 0), or use dtype='float64'."
+        )

@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 
 from .._compat import validate_data, warn_caller
-from .._encoding import IdIndex, check_ids, check_scale, encode_ratings, read_rows
+from .._encoding import (
+    IdIndex,
+    check_digits,
+    check_ids,
+    check_scale,
+    encode_ratings,
+    read_rows,
+)
 from .._round import RoundParts
 from .._types import ClientRatings
 from ..datasets import ClientDataset
@@ -60,6 +67,8 @@ def encode(
     if isinstance(X, ClientDataset):
         return _encode_stored(settings, X, y, sample_weight, parts, items)
     user_ids, item_ids, values, weights = read_rows(settings, X, y, sample_weight, reset=reset)
+    if reset:
+        check_digits(values, settings.dtype)
     user_index = users.union(user_ids) if users else IdIndex.fit(user_ids, "user")
     item_index = _catalogue(settings.items, item_ids, items)
     ratings = encode_ratings(
@@ -95,6 +104,7 @@ def _encode_stored(
         )
     validate_data(settings, dataset, reset=True, skip_check_array=True)
     check_scale(np.array(dataset.rating_range), settings.rating_scale)
+    check_digits(np.array(dataset.rating_range), settings.dtype)
     items = _catalogue(settings.items, dataset.items, old_items)
     ratings = dataset.client_ratings(settings.dtype)
     places = items.encode(dataset.items)
