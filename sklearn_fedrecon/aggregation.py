@@ -93,6 +93,8 @@ class Mean(BaseEstimator):
         outcome : Outcome
             Without an aggregate where a mean is not finite.
         """
+        # Nobody counted: means of nothing are zero, and no server step is taken along them. (The
+        # published code divides and rejects the NaN, which for the model comes to the same.)
         weight = total.client_weight if total.client_weight > 0 else 1.0
         rows = {name: value / weight for name, value in total.rows.items()}
         statistics = {name: value / weight for name, value in total.statistics.items()}

@@ -123,6 +123,7 @@ class FixedSampling(BaseEstimator):
         if size == n_clients:
             return np.arange(n_clients)
         random = generator(context.seed, Stream.SAMPLING, context.round)
+        # In order: sums are added client by client, and placed ratings are taken in runs.
         return np.sort(random.choice(n_clients, size, replace=False, shuffle=False))
 
 

@@ -123,6 +123,8 @@ def _trained(
     face: Face,
 ) -> Fitted:
     """Run the rounds, tell who watches, and return what they leave behind."""
+    # Clients of similar length are solved together: in that order once, and not in every round.
+    # A sampled cohort is put in order by itself, as it is in the order of the clients.
     population = train.by_length() if schedule.sampler.rate(train.n_clients) >= 1 else train
     served = population if train is run.data.ratings else run.data.ratings
     placed = run.mapper.place(population)
@@ -190,6 +192,7 @@ def _one_round(run: Run, population: int) -> Fitted:
         last=True,
     )
     _record(run, report, report.round + 1)
+    # A loss of some clients is no measure for the loss of others: only the server is handed on.
     return _finished(run, cohort, costs, LoopState(loop.server, loop.round))
 
 

@@ -56,12 +56,14 @@ class DivergenceGuard:
         numbers = report.measurements
         if not self.watches or report.clients == 0:
             return memory, False
+        # A few broken clients are not the fault of a step size; most of them at once are.
         if not numbers["finite"] or 2 * numbers["rejected_clients"] > report.clients:
             return memory, True
         loss, baseline = numbers["loss"], max(memory.baseline, report.baseline)
         memory = replace(memory, baseline=baseline)
         if loss <= memory.lowest:
             memory = replace(memory, lowest=loss, best=entered)
+        # Both: a bad start is worse than the mean and improves; a good model may lose a little.
         grown = loss > 5 * baseline and loss > 5 * memory.lowest
         return memory, bool(baseline and (grown or loss > 1000 * baseline))
 

@@ -186,6 +186,7 @@ def guarded_round(
     before = loop.server
     after, report = timed_round(cohort, n_sampled, before, parts, context, map_chunks)
     memory, diverged = guard.judge(loop.guard, report, before)
+    # A loss is that of the model a round begins with: nobody has seen what the last step did.
     if last and not diverged and guard.watches:
         _, trial = timed_round(cohort, 0, after, parts, context, map_chunks)
         _, diverged = guard.judge(memory, trial, after)

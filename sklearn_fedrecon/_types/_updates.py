@@ -190,6 +190,8 @@ class _RowSums:
 
     def __init__(self, updates: ClientUpdates):
         self._pattern, self._weights, self._rows = updates.pattern, updates.weights, updates.rows
+        # By identity and not by value: parts that hand on the same array twice mean it, and to
+        # compare arrays would cost as much as to multiply them.
         columns: dict[int, list] = {}
         self._data: dict[int, np.ndarray] = {}
         for name, rows in self._rows.items():

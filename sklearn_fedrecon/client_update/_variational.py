@@ -60,7 +60,7 @@ class VariationalUpdate(BaseEstimator):
         """
         model, k = prepared.model, prepared.model.n_components
         known = users.support
-        if known is None or known.ratings is not query:
+        if known is None or known.ratings is not query:  # a query of its own, or a foreign user
             known = support_statistics(query, users, prepared)
         weights, weighted = query.rating_weights(), known.residuals
         if query.weights is not None:

@@ -129,6 +129,8 @@ class VariationalReconstruction(BaseEstimator):
             support, prepared.table, ridge, model.user_prior_mean, extra
         )
         known = SupportStatistics(support, residuals, diagonals - ridge, item_variances)
+        # The variances of a diagonal Gaussian that is nearest to the posterior are one over the
+        # diagonal of the precision, not the diagonal of its inverse; they come with the system.
         return UserStates(states, noise / diagonals, known)
 
     def covariance(self, ratings: ClientRatings, prepared: Prepared) -> np.ndarray:

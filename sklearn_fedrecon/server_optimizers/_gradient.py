@@ -75,7 +75,7 @@ class GradientOptimizer(BaseEstimator):
         model : ServerModel
         state : dict of str to ndarray
         """
-        if aggregate.client_weight == 0:
+        if aggregate.client_weight == 0:  # no step of the momentum either, as published
             return model, state
         deltas = aggregate.rows | aggregate.statistics
         number = np.asarray(state["round"] + 1)
