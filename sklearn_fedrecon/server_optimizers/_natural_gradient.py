@@ -112,8 +112,8 @@ class NaturalGradient(BaseEstimator):
         if not aggregate.statistics["rating_weight"] > 0:  # nobody had a rating to learn from
             return model, state
         step, memory = self._step_sizes(state, context)
-        # The order matters: the new noise and the users' new spread, and the items' prior of before.
-        # With the new prior an item would be pulled by what it is itself a part of.
+        # The order matters: the new noise and the users' new spread, but the items' prior of
+        # before. By the new prior an item would be pulled by what it is itself a part of.
         state = _running_averages(state, aggregate, memory, context)
         noise = max(float(state["noise"]), _FLOOR * float(state["unit"]))
         scale = aggregate.client_weight / context.rate
