@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import functools
 from importlib import metadata
+from typing import Any
 
 _PACKAGE = "sklearn_fedrecon"
+_OF_DEVICES = {"users_", "user_factors_", "user_bias_", "user_variance_"}
+
+
+class _NotShown:
+    """Stands for the values of what lives on devices."""
+
+    def __repr__(self) -> str:
+        return "(on the devices)"
 
 
 class DocumentationLinkMixin:
@@ -16,6 +25,17 @@ class DocumentationLinkMixin:
     """
 
     _doc_link_module = _PACKAGE
+
+    def _get_fitted_attr_html(self, doc_link: str = "") -> Any:
+        """Fitted attributes to be shown, without what is a user's own.
+
+        A notebook is passed around: nobody who only looks at a model should find in it who its
+        users are.
+        """
+        shown = super()._get_fitted_attr_html(doc_link)  # type: ignore[misc]
+        for name in _OF_DEVICES & shown.keys():
+            shown[name]["value"] = _NotShown()
+        return shown
 
     @property
     def _doc_link_template(self) -> str:

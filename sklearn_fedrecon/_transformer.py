@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Self
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
@@ -293,6 +294,12 @@ class FederatedReconstructionTransformer(
 
     def _check(self, X, *, reset: bool) -> np.ndarray:
         """X as a matrix of numbers in which NaN may stand."""
+        if sparse.issparse(X):
+            raise TypeError(
+                "Sparse data was passed for X, whose zeros may be ratings or none: expected an "
+                "array with NaN where nothing is rated. Or fit a FederatedReconstructionMF on the "
+                "table of coo = X.tocoo(): numpy.column_stack([coo.row, coo.col]), y=coo.data."
+            )
         return validate_data(
             self,
             X,

@@ -40,7 +40,7 @@ def with_id(column, value):
 # --- the table ---------------------------------------------------------------------------------
 
 TABLES = {
-    "sparse": (sparse.csr_array(X), TypeError, "(?i)sparse"),
+    "sparse": (sparse.csr_array(X), TypeError, "(?i)sparse.*a row a rating"),
     "sparse matrix": (sparse.csr_matrix(X), TypeError, "(?i)sparse"),
     "no rows": (X[:0], ValueError, "0 sample.*minimum of 1"),
     "no columns": (X[:, :0], ValueError, "0 feature.*minimum of"),

@@ -12,6 +12,7 @@ import pytest
 import sklearn
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.fixes import parse_version
 
@@ -23,6 +24,22 @@ needs_tooltips = pytest.mark.skipif(
     reason="tooltips came with scikit-learn 1.9",
 )
 ESTIMATORS = [FederatedReconstructionMF, FederatedReconstructionTransformer]
+
+
+@needs_tooltips
+def test_a_notebook_shows_nobody():
+    ids = [f"alice{number}@example.org" for number in range(4)]
+    table = np.array([[user, f"book {i}"] for user in ids for i in range(3)], dtype=object)
+    ratings = np.arange(12) % 5 + 1.0
+    quiet = {"max_iter": 2, "unknown_user": "baseline", "random_state": 0}
+    model = FederatedReconstructionMF(2, **quiet).fit(table, ratings)
+    search = GridSearchCV(model, {"n_components": [1]}, cv=2).fit(table, ratings)
+    for shown in (model, make_pipeline(model), search, model.personalize(table, ratings)):
+        text = shown._repr_html_()
+        assert "alice" not in text
+        assert "users_" in text
+        assert "on the devices" in text
+    assert "book 0" in model._repr_html_()  # the catalogue is public
 
 
 def fitted(kind):

@@ -1,5 +1,6 @@
 """Models in files: the same bits after a round trip, and nothing loaded from a bad file."""
 
+import copy
 import hashlib
 import json
 import os
@@ -319,6 +320,55 @@ def test_a_forged_file_has_to_make_sense(model, path, change, message):
     sign(path)
     with pytest.raises(ValueError, match=message):
         load_model(path)
+
+
+NONSENSE = [
+    None,
+    True,
+    -1,
+    10**400,
+    1e308,
+    "",
+    "x",
+    [],
+    {},
+    [[]],
+    {"list": []},
+    {"part": 3},
+    {"a": 1},
+]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_whatever_a_forged_file_says_of_itself_is_an_error_that_names_it(model, path, seed):
+    """Values of the description replaced at random, deep ones and all; signed as if genuine."""
+    random = np.random.default_rng(seed)
+    save_model(model, path, users=bool(seed % 2))
+
+    def change(arrays):
+        about = json.loads(arrays["about"].tobytes())
+        for _ in range(random.integers(1, 4)):
+            holder = about if random.random() < 0.5 else about["parameters"]
+            if not isinstance(holder, dict) or not holder:
+                continue
+            key = sorted(holder)[random.integers(len(holder))]
+            holder[key] = copy.deepcopy(NONSENSE[random.integers(len(NONSENSE))])
+        text = json.dumps(about).encode()
+        if seed % 10 == 0:
+            text = b"[" * 100_000 + b"]" * 100_000
+        arrays["about"] = np.frombuffer(text, np.uint8)
+
+    rewrite(path, change)
+    sign(path)
+    loaded, complaint = None, ""
+    try:
+        loaded = load_model(path)
+    except ValueError as error:
+        complaint = str(error)
+    if loaded is None:
+        assert str(path) in complaint
+    else:  # what was changed is a parameter that may have that value
+        assert loaded.set_params(unknown_user="baseline").predict([[0, 0]]).shape == (1,)
 
 
 def test_a_newer_version_is_named(model, path):

@@ -209,3 +209,19 @@ def test_a_fit_that_failed_leaves_nothing_that_counts_as_fitted():
         transformer.fit(np.full((5, 4), np.nan))
     with pytest.raises(NotFittedError):
         check_is_fitted(transformer)
+
+
+def test_a_sparse_matrix_says_what_to_do_and_that_works(matrix):
+    rated = ~np.isnan(matrix)
+    stored = sparse.csr_array((matrix[rated], np.nonzero(rated)), shape=matrix.shape)
+    transformer = FederatedReconstructionTransformer(2, max_iter=2, random_state=0)
+    for call in (transformer.fit, transformer.fit(matrix).transform):
+        with pytest.raises(TypeError, match="Sparse data .* expected an array with NaN"):
+            call(stored)
+    with pytest.raises(TypeError, match=r"Sparse data .* coo = X.tocoo\(\)"):
+        transformer.estimator_.fit(stored, [1])
+    coo = stored.tocoo()
+    table = np.column_stack([coo.row, coo.col])
+    model = FederatedReconstructionMF(2, max_iter=2, random_state=0, items=np.arange(coo.shape[1]))
+    model.fit(table, coo.data)
+    np.testing.assert_allclose(model.item_factors_.T, transformer.components_[:2], rtol=1e-4)

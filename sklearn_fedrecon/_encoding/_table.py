@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 
@@ -123,6 +124,12 @@ def _as_table(X: Any, min_columns: int, estimator: BaseEstimator | None = None) 
         "input_name": "X",
         "estimator": estimator,
     }
+    if sparse.issparse(X):
+        raise TypeError(
+            "Sparse data was passed for X, but a table with a row a rating is expected. If it is "
+            "a matrix of users and items: coo = X.tocoo(), then fit on numpy.column_stack(["
+            "coo.row, coo.col]) with y=coo.data. What is not stored is then not rated."
+        )
     if hasattr(X, "collect") and not hasattr(X, "shape"):
         raise TypeError(f"X is a lazy {type(X).__name__}; expected its data, X.collect().")
     if _column_names(X) is not None:

@@ -20,6 +20,16 @@ from ._parameters import from_plain, to_plain
 from ._state import loop_arrays, restored_loop
 
 FORMAT, VERSION = "sklearn_fedrecon model", 2
+# Whatever code makes of values that it does not expect: nested too deep, too large, empty.
+_OF_A_BAD_FILE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    StopIteration,
+    TypeError,
+    ValueError,
+)
 _HISTORY, _EXCHANGES = "history.", "exchanges."
 
 
@@ -137,8 +147,8 @@ def load_model(path: Any) -> FederatedReconstructionMF:
             raise ValueError(f"its format is {about['format']!r}")
         if about["version"] == VERSION:
             return _restored(arrays, about)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise damaged(path, str(error)) from error
+    except _OF_A_BAD_FILE as error:
+        raise damaged(path, f"{type(error).__name__}: {error}") from error
     raise ValueError(
         f"{os.fspath(path)!r} has version {about['version']} of the format, and this release "
         f"reads version {VERSION}: install the release of sklearn-fedrecon that wrote it."
