@@ -216,7 +216,7 @@ def test_a_sparse_matrix_says_what_to_do_and_that_works(matrix):
     stored = sparse.csr_array((matrix[rated], np.nonzero(rated)), shape=matrix.shape)
     transformer = FederatedReconstructionTransformer(2, max_iter=2, random_state=0)
     for call in (transformer.fit, transformer.fit(matrix).transform):
-        with pytest.raises(TypeError, match="Sparse data .* expected an array with NaN"):
+        with pytest.raises(TypeError, match=r"Sparse data .* expected an array with NaN"):
             call(stored)
     with pytest.raises(TypeError, match=r"Sparse data .* coo = X.tocoo\(\)"):
         transformer.estimator_.fit(stored, [1])
