@@ -84,7 +84,7 @@ def test_the_files_are_those_of_the_description(saved, table):
     expected = zip(*X[order].T, y[order], strict=True)
     assert list(rows) == list(expected)
     meta = json.loads((saved.path / "meta.json").read_text())
-    assert (meta["format"], meta["version"]) == ("sklearn-fedrecon clients", 1)
+    assert (meta["format"], meta["version"]) == ("sklearn-fedrecon clients", 2)
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
@@ -230,6 +230,46 @@ def test_what_is_there_is_not_overwritten(table, tmp_path):
     assert save_clients(saved.path, X[:10], y[:10], overwrite=True).n_ratings == 10
 
 
+@pytest.mark.parametrize("moment", ["items.npy", "meta.json", "put in place"])
+def test_a_writer_that_fails_leaves_the_old_set_whole(table, tmp_path, monkeypatch, moment):
+    """A full disk, at the first file, at the last, or when the folder gets its name."""
+    X, y = table
+    path = save_clients(tmp_path / "x", X, y).path
+    before = {file.name: file.read_bytes() for file in path.iterdir()}
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    place = {
+        "items.npy": "sklearn_fedrecon.datasets._client_files.np.lib.format.open_memmap",
+        "meta.json": "sklearn_fedrecon.datasets._client_files.json.dumps",
+        "put in place": "sklearn_fedrecon.datasets._saving.os.fsync",
+    }[moment]
+    monkeypatch.setattr(place, full)
+    with pytest.raises(OSError, match="No space left"):
+        save_clients(path, X[:99], y[:99], overwrite=True)
+    monkeypatch.undo()
+    assert {file.name: file.read_bytes() for file in path.iterdir()} == before
+    assert [folder.name for folder in tmp_path.iterdir()] == ["x"]
+    assert ClientDataset(path).n_ratings == len(y)
+
+
+def test_two_writers_do_not_mix_their_files(table, tmp_path):
+    """The second begins and ends while the first is at work; each set is one's or the other's."""
+    X, y = table
+    half = X[:, 0] < np.median(X[:, 0])
+
+    def chunks():
+        yield X[half], y[half]
+        save_clients(tmp_path / "x", X[:99], y[:99])
+        yield X[~half], y[~half]
+
+    first = save_client_chunks(tmp_path / "x", chunks(), overwrite=True)
+    assert first.n_ratings == len(y)
+    assert merged(first.chunks()) == as_dict(X, y)
+    assert [folder.name for folder in tmp_path.iterdir()] == ["x"]
+
+
 def test_what_is_no_data_set_is_not_overwritten(table, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(FileExistsError, match="no client data set"):
@@ -252,10 +292,10 @@ def change_meta(path, **entries):
 
 def test_another_format_or_version(table, tmp_path):
     path = save_clients(tmp_path / "x", *table).path
-    change_meta(path, version=2)
-    with pytest.raises(ValueError, match="version 2"):
+    change_meta(path, version=3)
+    with pytest.raises(ValueError, match="version 3"):
         ClientDataset(path)
-    change_meta(path, version=1, format="something else")
+    change_meta(path, version=2, format="something else")
     with pytest.raises(ValueError, match="not of the format"):
         ClientDataset(path)
 
@@ -275,14 +315,93 @@ def test_another_format_or_version(table, tmp_path):
 def test_files_that_do_not_belong_together(table, tmp_path, name, change):
     path = save_clients(tmp_path / "x", *table).path
     np.save(path / f"{name}.npy", change(np.load(path / f"{name}.npy")))
-    with pytest.raises(ValueError, match="do not belong together"):
+    with pytest.raises(ValueError, match=f"{name}.npy was cut off or changed .* its checksum"):
         ClientDataset(path)
+    with pytest.raises(ValueError, match="do not belong together"):
+        ClientDataset(path, verify=False)
+
+
+def set_first(value):
+    def change(array):
+        array[0] = value
+        return array
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("items", set_first(50), "it names items beyond the 50 there are"),
+        ("items", set_first(-1), "it names items beyond"),
+        ("items", set_first(2**31 - 1), "it names items beyond"),
+        ("ratings", set_first(np.nan), "it holds what is no finite number"),
+        ("ratings", set_first(np.inf), "it holds what is no finite number"),
+        ("weights", set_first(0.0), "it holds numbers below"),
+        ("weights", set_first(-1.0), "it holds numbers below"),
+        ("scatter", set_first(-1.0), "it holds numbers below 0"),
+        ("users", lambda users: np.append(users[1:], users[-1]), "it names something more than"),
+        ("item_ids", lambda ids: ids[::-1] * 0.5 * np.nan, "missing values"),
+        ("users", lambda users: users.reshape(2, -1), r"its shape is \(2, 50\)"),
+    ],
+)
+@pytest.mark.parametrize("piece", [1 << 20, 7])
+def test_what_no_file_can_hold_is_found_before_it_is_used(
+    table, tmp_path, monkeypatch, name, change, message, piece
+):
+    monkeypatch.setattr("sklearn_fedrecon.datasets._client_checks._PIECE", piece)
+    X, y = np.vstack([table[0], table[0][:9]]), np.append(table[1], table[1][:9] % 5 + 1)
+    path = save_clients(tmp_path / "x", X, y, sample_weight=np.linspace(0.5, 2, len(y))).path
+    assert ClientDataset(path, verify=False).n_users == 100
+    np.save(path / f"{name}.npy", change(np.load(path / f"{name}.npy")))
+    with pytest.raises(ValueError, match=message) as caught:
+        ClientDataset(path, verify=False)
+    assert f"{name}.npy" in str(caught.value)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_flipped_bit_is_an_error_and_never_a_crash(table, tmp_path, seed):
+    random = np.random.default_rng(seed)
+    path = save_clients(tmp_path / "x", *table).path
+    files = sorted(file for file in path.iterdir() if file.suffix == ".npy")
+    victim = files[seed % len(files)]
+    content = bytearray(victim.read_bytes())
+    if seed % 3:
+        content[random.integers(len(content))] ^= 1 << int(random.integers(8))
+    else:
+        content = content[: random.integers(len(content))]
+    victim.write_bytes(content)
+    with pytest.raises(ValueError, match=victim.name):
+        ClientDataset(path)
+    try:
+        found = ClientDataset(path, verify=False)
+    except ValueError as error:
+        assert str(path) in str(error)  # noqa: PT017
+        return
+    model = new(max_iter=1).fit(found)  # only a number was changed, to another that is possible
+    assert np.isfinite(model.item_factors_).all()
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_nonsense_in_the_description_is_an_error(table, tmp_path, seed):
+    random = np.random.default_rng(seed)
+    path = save_clients(tmp_path / "x", *table).path
+    meta = json.loads((path / "meta.json").read_text())
+    key = sorted(meta)[seed % len(meta)]
+    nonsense = [None, -1, "x", [], {}, [1], 10**400, [["weights"]], ["items"], "object", 1.5]
+    meta[key] = nonsense[random.integers(len(nonsense))]
+    (path / "meta.json").write_text(json.dumps(meta))
+    if seed == 29:
+        (path / "meta.json").write_text("[" * 100_000)
+    with pytest.raises((ValueError, FileNotFoundError)) as caught:
+        ClientDataset(path)
+    assert str(path) in str(caught.value)
 
 
 def test_pickles_are_refused(table, tmp_path):
     path = save_clients(tmp_path / "x", *table).path
     np.save(path / "users.npy", np.array([{}] * 100), allow_pickle=True)
-    with pytest.raises(ValueError, match="Python objects"):
+    with pytest.raises(ValueError, match=r"users.npy was .*: .*Python objects"):
         ClientDataset(path)
 
 

@@ -17,7 +17,7 @@ from .._encoding import (
     read_columns,
 )
 from .._types import ClientRatings, chunk_bounds, starts_and_end
-from ._clients import FORMAT, META, OPTIONAL, VERSION
+from ._client_checks import FORMAT, META, OPTIONAL, VERSION, checksums
 
 _BLOCK = 1 << 20  # ratings that are copied at once
 
@@ -126,6 +126,7 @@ class Writer:
             "rating_range": [float(self._low), float(self._high)],
             "merged": self._merged,
             "target_dtype": np.result_type(*self._targets).name,
+            "checksums": checksums(self._folder, optional),
         }
         (self._folder / META).write_text(json.dumps(meta, indent=1), encoding="utf-8")
 

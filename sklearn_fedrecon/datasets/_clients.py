@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from numbers import Integral
 from pathlib import Path
@@ -13,12 +12,16 @@ from sklearn.utils import Bunch, check_random_state
 
 from .._types import ClientRatings
 from ._base import id_table
-
-FORMAT = "sklearn-fedrecon clients"
-VERSION = 1
-META = "meta.json"
-REQUIRED = ("indptr", "items", "ratings", "users", "item_ids")
-OPTIONAL = ("weights", "scatter")
+from ._client_checks import (
+    OPTIONAL,
+    REQUIRED,
+    check_arrays,
+    check_names,
+    check_sums,
+    damaged,
+    mapped,
+    read_meta,
+)
 
 
 class ClientDataset:
@@ -32,6 +35,10 @@ class ClientDataset:
     ----------
     path : str or path-like
         The folder.
+    verify : bool, default=True
+        Whether to compare all files with the checksums that were written with them, which reads
+        everything once. Without, a changed rating is not noticed; that numbers are in range is
+        looked at in any case, piece by piece.
 
     Attributes
     ----------
@@ -55,7 +62,7 @@ class ClientDataset:
     FileNotFoundError
         If there is no such folder, or a file of it is missing.
     ValueError
-        If the files are of another format or version, or do not belong together.
+        If the files are of another format or version, were changed, or do not belong together.
 
     Examples
     --------
@@ -76,17 +83,23 @@ class ClientDataset:
     (80, 4)
     """
 
-    def __init__(self, path):
+    def __init__(self, path: Any, *, verify: bool = True) -> None:
         self.path = Path(path)
-        meta = _read_meta(self.path)
-        arrays = {name: _mapped(self.path, name) for name in REQUIRED}
-        arrays |= {name: _mapped(self.path, name) for name in meta["optional"]}
-        self.users, self.items = np.array(arrays["users"]), np.array(arrays["item_ids"])
+        meta = read_meta(self.path)
+        arrays = {name: mapped(self.path, name) for name in (*REQUIRED, *meta["optional"])}
+        if verify:
+            check_sums(self.path, meta)
+        self.users = check_names(self.path, "users", np.array(arrays["users"]))
+        self.items = check_names(self.path, "item_ids", np.array(arrays["item_ids"]))
         self.n_users, self.n_items = len(self.users), len(self.items)
         self.n_ratings = len(arrays["items"])
-        self.rating_range = tuple(meta["rating_range"])
+        try:
+            low, high = map(float, meta["rating_range"])
+            self.target_dtype = np.dtype({"float32": "f4", "float64": "f8"}[meta["target_dtype"]])
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
+            raise damaged(self.path / "meta.json", str(error)) from error
+        self.rating_range = low, high
         self.merged = bool(meta["merged"])
-        self.target_dtype = np.dtype(meta["target_dtype"])
         self._ratings = ClientRatings(
             indptr=np.array(arrays["indptr"]),
             items=arrays["items"],
@@ -96,7 +109,7 @@ class ClientDataset:
             weights=arrays.get("weights"),
             scatter=arrays.get("scatter"),
         )
-        _check(self.path, self._ratings, meta)
+        check_arrays(self.path, self._ratings, meta)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -194,44 +207,3 @@ class ClientDataset:
             clients=self._ratings.clients,
             **fitting,
         )
-
-
-def _read_meta(path: Path) -> dict:
-    """What the folder says about itself."""
-    if not (path / META).is_file():
-        raise FileNotFoundError(
-            f"There is no client data set at {path}, as it has no file {META}: make one by "
-            "save_clients."
-        )
-    meta = json.loads((path / META).read_text(encoding="utf-8"))
-    if meta.get("format") != FORMAT:
-        raise ValueError(f"{path / META} is not of the format {FORMAT!r}.")
-    if meta["version"] != VERSION:
-        raise ValueError(
-            f"{path} has version {meta['version']} of the format, and this release reads version "
-            f"{VERSION}: save it again."
-        )
-    return meta
-
-
-def _mapped(path: Path, name: str) -> np.ndarray:
-    """One array of the folder, mapped into memory."""
-    if not (path / f"{name}.npy").is_file():
-        raise FileNotFoundError(f"{path} is incomplete: it has no file {name}.npy.")
-    return np.load(path / f"{name}.npy", mmap_mode="r").view(np.ndarray)
-
-
-def _check(path: Path, ratings: ClientRatings, meta: dict) -> None:
-    """Refuse files that do not belong together."""
-    columns = [getattr(ratings, name) for name in ("items", "values", *OPTIONAL)]
-    lengths = {len(column) for column in columns if column is not None}
-    sizes = {"n_users": len(ratings.clients), "n_items": ratings.n_items}
-    if (
-        any(meta[name] != size for name, size in sizes.items())
-        or lengths != {meta["n_ratings"]}
-        or len(ratings.indptr) != meta["n_users"] + 1
-        or [ratings.indptr[0], ratings.indptr[-1]] != [0, meta["n_ratings"]]
-        or (ratings.lengths < 0).any()
-        or ratings.items.dtype != np.int32
-    ):
-        raise ValueError(f"The files of {path} do not belong together: save it again.")

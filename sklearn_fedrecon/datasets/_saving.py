@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from pathlib import Path
 
 import numpy as np
 
+from ._client_checks import META
 from ._client_files import Writer
-from ._clients import META, ClientDataset
+from ._clients import ClientDataset
 
 
 def save_clients(
@@ -153,20 +155,39 @@ def save_client_chunks(
     """
     path = Path(path)
     _check_place(path, overwrite)
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    # A name of its own: two that write to one path at a time must not write into one folder.
+    unfinished = path.with_name(f"{path.name}.{secrets.token_hex(4)}.unfinished")
     unfinished.mkdir(parents=True)
     try:
         writer = Writer(unfinished, user_column, item_column, items, np.dtype(dtype))
         for chunk in chunks:
             writer.add(*chunk)
         writer.finish()
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(unfinished, path)
+        _put_in_place(unfinished, path)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return ClientDataset(path)
+    return ClientDataset(path, verify=False)  # the checksums are of this moment
+
+
+def _put_in_place(unfinished: Path, path: Path) -> None:
+    """Give the finished folder its name; one that had it is moved away first, not taken apart.
+
+    Killed in between, it leaves the old set whole under another name beside, never half of one.
+    """
+    for file in unfinished.iterdir():
+        with open(file, "rb") as handle:
+            os.fsync(handle.fileno())
+    if not path.exists():
+        os.replace(unfinished, path)
+        return
+    replaced = path.with_name(f"{path.name}.{secrets.token_hex(4)}.replaced")
+    os.replace(path, replaced)
+    try:
+        os.replace(unfinished, path)
+    except OSError:
+        os.replace(replaced, path)
+        raise
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _check_place(path: Path, overwrite: bool) -> None:
